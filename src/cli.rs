@@ -1,0 +1,55 @@
+//! Arguments to options; or to the help, the version, or one line about what is wrong with them.
+
+use std::env;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::args::Args;
+use crate::error::{Failure, shorten};
+use crate::output::Output;
+
+/// The most of clap's own words that is shown, in characters: they repeat a value that was refused.
+const LONGEST: usize = 300;
+
+/// The options of this call; none where help or version was asked for, and has been written.
+///
+/// # Errors
+/// Exit status 2 for arguments that break a rule; 1 where the help cannot be written.
+pub fn parse() -> Result<Option<Args>, Failure> {
+    let error = match Args::try_parse_from(env::args_os()) {
+        Ok(args) => return Ok(Some(args)),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Output::stdout()?.write_whole(error.render().to_string().into_bytes())?;
+            Ok(None)
+        }
+        _ => Err(Failure::usage(one_line(&error.render().to_string()))
+            .advice("haiku --help lists the options")),
+    }
+}
+
+/// What is wrong, out of the paragraphs that clap makes of it.
+fn one_line(rendered: &str) -> String {
+    let paragraph = rendered.split("\n\n").next().unwrap_or_default();
+    shorten(
+        paragraph.strip_prefix("error: ").unwrap_or(paragraph),
+        LONGEST,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_paragraph_is_the_line() {
+        let rendered = "error: the argument '--a' cannot be used with:\n  --b\n\nUsage: x\n";
+        assert_eq!(
+            one_line(rendered),
+            "the argument '--a' cannot be used with: --b"
+        );
+    }
+}

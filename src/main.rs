@@ -1,0 +1,205 @@
+//! haiku: a Unix filter for Claude Haiku 4.5 on Cloudflare. Parse, run, exit status.
+
+mod account;
+mod args;
+mod cli;
+mod error;
+mod input;
+mod messages;
+mod output;
+mod prompt;
+mod refusal;
+mod report;
+mod request;
+mod response;
+mod retry;
+mod sse;
+mod transport;
+
+use std::env;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use account::Account;
+use args::Args;
+use error::{Exit, Failure};
+use messages::Conversation;
+use output::Output;
+use prompt::{Circumstances, Plan, Stdin};
+use refusal::Context;
+use report::Report;
+use request::Parameters;
+use response::{Asked, Form, Reply};
+use retry::Next;
+use transport::Deadline;
+
+fn main() -> ExitCode {
+    let ended = match cli::parse() {
+        Ok(Some(args)) => run(&args),
+        Ok(None) => Ok(()),
+        Err(failure) => Err(failure),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure.exit != Exit::ReaderLeft {
+                report::line(&failure.to_string());
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// The whole call: what can be checked is checked before input is read, and that before anything
+/// is sent.
+fn run(args: &Args) -> Result<(), Failure> {
+    let report = Report::new(args.quiet, args.verbose);
+    let (form, stream) = form(args);
+    let parameters = Parameters::new(args, stream)?;
+    let plan = Plan::new(&args.prompt, circumstances(args))?;
+    let account = if args.dry_run {
+        None
+    } else {
+        Some(Account::new(args, |name| env::var_os(name))?)
+    };
+    let (conversation, prompt) = read_input(args, plan, report)?;
+    let deadline = Deadline::after(args.timeout);
+    let body = parameters.body(&conversation, prompt.as_deref())?;
+    drop((conversation, prompt));
+    let mut output = Output::stdout()?;
+    let Some(account) = account else {
+        return output.write_whole(body);
+    };
+    let reply = ask(args, &account, &body, deadline, &mut output, report)?;
+    reply.verdict(form)
+}
+
+/// What is written, and whether the model is asked for a stream: only a person at a terminal who
+/// waits for text is better off with one.
+fn form(args: &Args) -> (Form, bool) {
+    let watched = !args.json && !args.dry_run && io::stdout().is_terminal();
+    let stream = args.stream || (watched && !args.no_stream);
+    match (args.json, stream) {
+        (false, _) => (Form::Text, stream),
+        (true, false) => (Form::Json, stream),
+        (true, true) => (Form::JsonLines, stream),
+    }
+}
+
+fn circumstances(args: &Args) -> Circumstances {
+    Circumstances {
+        no_stdin: args.no_stdin,
+        stdin_is_terminal: io::stdin().is_terminal(),
+        at_terminal: io::stdin().is_terminal() || io::stderr().is_terminal(),
+        messages: args.messages.is_some(),
+        messages_from_stdin: args
+            .messages
+            .as_ref()
+            .is_some_and(|path| path.as_os_str() == "-"),
+    }
+}
+
+/// The conversation so far, and the prompt that follows it.
+fn read_input(
+    args: &Args,
+    plan: Plan,
+    report: Report,
+) -> Result<(Conversation, Option<String>), Failure> {
+    let mut conversation = Conversation::default();
+    if let Some(path) = args
+        .messages
+        .as_ref()
+        .filter(|_| plan.stdin != Stdin::Messages)
+    {
+        let text = input::read_file(path, "--messages")?;
+        conversation = Conversation::parse(&text, &format!("--messages {}", path.display()))?;
+    }
+    let hint = || {
+        if io::stderr().is_terminal() {
+            report.hint("waiting for standard input; use -n to leave it alone");
+        }
+    };
+    let mut stdin = match plan.stdin {
+        Stdin::Unread => None,
+        Stdin::Offered if !plan.words_are_blank() => {
+            let patience = Duration::from_secs_f64(args.timeout);
+            Some(input::read_patiently(stdin()?, patience, hint)?)
+        }
+        _ => Some(input::read(stdin()?, "standard input")?),
+    };
+    if plan.stdin == Stdin::Messages {
+        let text = stdin.take().unwrap_or_default();
+        conversation = Conversation::parse(&text, "--messages -")?;
+    }
+    let prompt = plan.text(stdin, args.messages.is_some())?;
+    if prompt.is_none() {
+        conversation.check_alone()?;
+    }
+    Ok((conversation, prompt))
+}
+
+/// Standard input without a buffer in between.
+fn stdin() -> Result<File, Failure> {
+    let descriptor = io::stdin().as_fd().try_clone_to_owned();
+    descriptor.map(File::from).map_err(|error| {
+        Failure::usage(format!(
+            "cannot read standard input: {}",
+            input::plain(&error)
+        ))
+    })
+}
+
+/// Asks until there is a reply, or a failure that cannot be helped by asking again.
+fn ask(
+    args: &Args,
+    account: &Account,
+    body: &[u8],
+    deadline: Deadline,
+    output: &mut Output,
+    report: Report,
+) -> Result<Reply, Failure> {
+    let (form, stream) = form(args);
+    let context = Context {
+        model: args.model.as_deref().unwrap_or(args::DEFAULT_MODEL),
+        token_source: &account.token_source,
+    };
+    let asked = Asked { form, context };
+    let mut tried_again = 0;
+    loop {
+        let mut reply = Reply::default();
+        let outcome = transport::send(account, body, stream, deadline)
+            .and_then(|answer| response::read(answer, asked, output, &mut reply))
+            .map_err(|failure| failure.map_said(|said| account.token.blot(said)));
+        let summarize = || report.note(&account.token.blot(&reply.summary(deadline.started())));
+        let Err(failure) = outcome else {
+            summarize();
+            return Ok(reply);
+        };
+        let left = deadline.left();
+        match retry::next(
+            failure.again,
+            tried_again,
+            args.retries,
+            left,
+            transport::chance(),
+        ) {
+            Next::Wait(pause) => {
+                report.note(&format!(
+                    "{failure}; trying again in {}",
+                    retry::in_seconds(pause)
+                ));
+                transport::pause(pause);
+                tried_again += 1;
+            }
+            Next::GiveUp => {
+                if failure.exit != Exit::ReaderLeft {
+                    summarize();
+                }
+                return Err(retry::name_pause(failure, left));
+            }
+        }
+    }
+}

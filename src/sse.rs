@@ -1,0 +1,231 @@
+//! Bytes to events, by the rules of "Server-sent events" in the WHATWG HTML standard.
+
+/// The longest event or line that is taken, in bytes. A delta is a few dozen; this leaves room for
+/// a whole reply in one event, and bounds what a hostile server can make us keep.
+const LIMIT: usize = 16 * 1024 * 1024;
+
+/// One event: its name, empty where the stream gave none, and its data lines joined by LF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The `event` field.
+    pub name: &'a [u8],
+    /// The `data` fields. Bytes: they are decoded only by who reads them.
+    pub data: &'a [u8],
+}
+
+/// An event or a line was longer than is taken.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+/// Takes a stream apart that comes in pieces of any size.
+#[derive(Debug, Default)]
+pub struct Parser {
+    /// The beginning of a line whose end has not come yet.
+    line: Vec<u8>,
+    name: Vec<u8>,
+    data: Vec<u8>,
+    has_data: bool,
+    /// The last byte was CR: an LF that follows belongs to it.
+    after_cr: bool,
+    /// The first line is behind us, and with it the one byte order mark that is dropped.
+    begun: bool,
+}
+
+impl Parser {
+    /// Takes the next bytes of the stream, and hands over every event that they complete. An event
+    /// that no empty line has closed is never handed over.
+    ///
+    /// # Errors
+    /// The first error of `on_event`, or [`TooLong`]; after either the stream cannot go on.
+    pub fn feed<E: From<TooLong>>(
+        &mut self,
+        mut bytes: &[u8],
+        mut on_event: impl FnMut(Event<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.after_cr && !bytes.is_empty() {
+            bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
+            self.after_cr = false;
+        }
+        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            if self.line.is_empty() {
+                self.take_line(&bytes[..end], &mut on_event)?;
+            } else {
+                self.keep(&bytes[..end])?;
+                let mut line = std::mem::take(&mut self.line);
+                self.take_line(&line, &mut on_event)?;
+                line.clear();
+                self.line = line;
+            }
+            let is_cr = bytes[end] == b'\r';
+            bytes = &bytes[end + 1..];
+            if is_cr {
+                self.after_cr = bytes.is_empty();
+                bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
+            }
+        }
+        self.keep(bytes)?;
+        Ok(())
+    }
+
+    /// Keeps a part of a line until the rest comes.
+    fn keep(&mut self, part: &[u8]) -> Result<(), TooLong> {
+        if self.line.len() + part.len() > LIMIT {
+            return Err(TooLong);
+        }
+        self.line.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn take_line<E: From<TooLong>>(
+        &mut self,
+        mut line: &[u8],
+        on_event: &mut impl FnMut(Event<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.begun {
+            line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+            self.begun = true;
+        }
+        if line.is_empty() {
+            return self.dispatch(on_event);
+        }
+        let (field, value) = match line.iter().position(|byte| *byte == b':') {
+            Some(colon) => (&line[..colon], &line[colon + 1..]),
+            None => (line, &line[line.len()..]),
+        };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field {
+            b"event" => {
+                self.name.clear();
+                self.name.extend_from_slice(value);
+            }
+            b"data" => {
+                if self.data.len() + value.len() >= LIMIT {
+                    return Err(TooLong.into());
+                }
+                if self.has_data {
+                    self.data.push(b'\n');
+                }
+                self.data.extend_from_slice(value);
+                self.has_data = true;
+            }
+            // A comment has an empty field name; `id` and `retry` are for clients that reconnect.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn dispatch<E>(
+        &mut self,
+        on_event: &mut impl FnMut(Event<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let result = if self.has_data {
+            on_event(Event {
+                name: &self.name,
+                data: &self.data,
+            })
+        } else {
+            Ok(())
+        };
+        self.name.clear();
+        self.data.clear();
+        self.has_data = false;
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Events = Vec<(String, String)>;
+
+    fn events(pieces: &[&[u8]]) -> Events {
+        let mut parser = Parser::default();
+        let mut events = Vec::new();
+        for piece in pieces {
+            parser
+                .feed(piece, |event| {
+                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                    events.push((text(event.name), text(event.data)));
+                    Ok::<(), TooLong>(())
+                })
+                .unwrap();
+        }
+        events
+    }
+
+    fn list(expected: &[(&str, &str)]) -> Events {
+        let owned = |(name, data): &(&str, &str)| ((*name).to_owned(), (*data).to_owned());
+        expected.iter().map(owned).collect()
+    }
+
+    const CASES: [(&str, &[(&str, &str)]); 16] = [
+        ("", &[]),
+        ("data: a\n\n", &[("", "a")]),
+        ("data:a\n\n", &[("", "a")]),
+        ("data:  a \n\n", &[("", " a ")]),
+        ("event: x\ndata: a\n\ndata: b\n\n", &[("x", "a"), ("", "b")]),
+        ("event: x\nevent: y\ndata: a\n\n", &[("y", "a")]),
+        ("data: a\r\n\r\ndata: b\r\n\r\n", &[("", "a"), ("", "b")]),
+        ("data: a\r\rdata: b\r\r", &[("", "a"), ("", "b")]),
+        ("data: a\n\r\ndata: b\r\n\n", &[("", "a"), ("", "b")]),
+        ("data: a\ndata\ndata:b\n\n", &[("", "a\n\nb")]),
+        ("data\n\n", &[("", "")]),
+        ("event: x\n\ndata: a\n\n", &[("", "a")]),
+        (": hello\n:\ndata: a\n: b\n\n", &[("", "a")]),
+        ("\u{feff}data: a\n\n\u{feff}data: b\n\n", &[("", "a")]),
+        (
+            "id: 1\nretry: 2\nDATA: c\ndata : d\ndata: é\n\n",
+            &[("", "é")],
+        ),
+        ("data: a\n\ndata: cut\n", &[("", "a")]),
+    ];
+
+    #[test]
+    fn events_of_whole_streams() {
+        for (stream, expected) in CASES {
+            assert_eq!(events(&[stream.as_bytes()]), list(expected), "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn a_split_anywhere_changes_nothing() {
+        for (stream, expected) in CASES {
+            let bytes = stream.as_bytes();
+            for at in 0..=bytes.len() {
+                let (first, second) = bytes.split_at(at);
+                assert_eq!(
+                    events(&[first, second]),
+                    list(expected),
+                    "{stream:?} at {at}"
+                );
+                assert_eq!(
+                    events(&[first, b"", second]),
+                    list(expected),
+                    "{stream:?} at {at}"
+                );
+            }
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            assert_eq!(events(&single), list(expected), "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_ends_in_cr_is_not_held_back() {
+        assert_eq!(events(&[b"data: a\r\r"]), list(&[("", "a")]));
+    }
+
+    #[test]
+    fn what_has_no_end_is_given_up() {
+        let mut parser = Parser::default();
+        let piece = vec![b'x'; 1024 * 1024];
+        let fed = (0..20).try_for_each(|_| parser.feed(&piece, |_| Ok(())));
+        assert_eq!(fed, Err(TooLong));
+
+        let mut parser = Parser::default();
+        let line = [b"data:", &piece[..], b"\n"].concat();
+        let fed = (0..20).try_for_each(|_| parser.feed(&line, |_| Ok(())));
+        assert_eq!(fed, Err(TooLong));
+        assert!(parser.data.len() <= LIMIT);
+    }
+}

@@ -1,0 +1,128 @@
+//! The built binary, seen from outside: a module for each stage. Every test starts from a cleared environment.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod server;
+
+mod account;
+mod ending;
+mod examples;
+mod help;
+mod output;
+mod prompt;
+mod reply;
+mod request;
+mod retries;
+mod stream;
+mod terminal;
+mod timing;
+
+use std::time::Duration;
+
+use assert_cmd::Command;
+
+use server::Server;
+
+/// The credential that every test uses, and that no output may ever show.
+pub const TOKEN: &str = "sEcr3t-t0ken.of+the/tests";
+
+/// How one call ended.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Run {
+    /// Asserts the exit status, with everything in view if it is another.
+    #[track_caller]
+    pub fn ends(self, code: i32) -> Run {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    /// Asserts that standard error is the one line `haiku: …` with all of `parts`.
+    #[track_caller]
+    pub fn says(self, parts: &[&str]) -> Run {
+        assert_eq!(self.err.lines().count(), 1, "{self:?}");
+        for part in parts {
+            assert!(self.err.contains(part), "{part:?} in {self:?}");
+        }
+        self
+    }
+
+    /// Asserts what standard output got.
+    #[track_caller]
+    pub fn prints(self, out: &str) -> Run {
+        assert_eq!(self.out, out, "{self:?}");
+        self
+    }
+
+    /// Asserts that nothing was said on standard error.
+    #[track_caller]
+    pub fn quiet(self) -> Run {
+        assert_eq!(self.err, "", "{self:?}");
+        self
+    }
+}
+
+/// The program with no environment at all.
+pub fn bare() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_haiku"));
+    command.env_clear().timeout(Duration::from_secs(60));
+    command
+}
+
+/// The program with an account, and `server` as its API.
+pub fn at(server: &Server) -> Command {
+    let mut command = bare();
+    command
+        .env("CLOUDFLARE_API_BASE_URL", server.url())
+        .env("CLOUDFLARE_ACCOUNT_ID", "0123456789abcdef")
+        .env("CLOUDFLARE_API_TOKEN", TOKEN);
+    command
+}
+
+/// Runs `command` and checks what holds for every call: the token is nowhere, and every line on
+/// standard error begins with the program's name.
+#[track_caller]
+pub fn run(command: &mut Command) -> Run {
+    let output = command.output().expect("the binary runs");
+    let run = Run {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).expect("UTF-8"),
+        err: String::from_utf8(output.stderr).expect("UTF-8"),
+    };
+    check(&run);
+    run
+}
+
+/// What holds for every call.
+#[track_caller]
+pub fn check(run: &Run) {
+    assert!(
+        !run.out.contains(TOKEN) && !run.err.contains(TOKEN),
+        "{run:?}"
+    );
+    assert!(
+        run.err.lines().all(|line| line.starts_with("haiku: ")),
+        "{run:?}"
+    );
+    assert!(!run.err.contains("panicked"), "{run:?}");
+}
+
+/// Runs the program against `server` with `args` and an empty standard input.
+#[track_caller]
+pub fn ask(server: &Server, args: &[&str]) -> Run {
+    run(at(server).args(args))
+}
+
+/// Runs the program with `args`, prints the body, and gives it as JSON.
+#[track_caller]
+pub fn dry(args: &[&str], stdin: &str) -> serde_json::Value {
+    let mut command = bare();
+    command.arg("--dry-run").args(args).write_stdin(stdin);
+    let run = run(&mut command).ends(0).quiet();
+    serde_json::from_str(&run.out).expect("JSON")
+}
