@@ -187,13 +187,18 @@ fn parse_base_url(text: &str, source: &str) -> Result<(String, String), Failure>
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(wrong("not a URL like https://api.cloudflare.com/client/v4"));
     };
-    if authority.as_str().contains('@') {
+    // Wherever it stands: a password with a slash in it does not end up in the authority.
+    if text.contains('@') {
         return Err(wrong("a URL with a user name or a password is not taken"));
     }
     if uri.query().is_some() || text.contains('#') {
         return Err(wrong("the URL must end with its path: no ? and no #"));
     }
     let host = authority.host();
+    let port = authority.as_str().strip_prefix(host).unwrap_or_default();
+    if !port.is_empty() && authority.port_u16().is_none() {
+        return Err(wrong("what follows the host's colon is no port"));
+    }
     match scheme {
         "https" => {}
         "http" if is_loopback(host) => {}
@@ -377,6 +382,9 @@ mod tests {
             "http://localhost.evil.example",
             "http://127.0.0.1@evil.example",
             "https://user:secret@example.com",
+            "https://user:secret/@example.com",
+            "https://example.com:secret",
+            "https://example.com:",
             "http://128.0.0.1",
             "http://[::2]",
             "ftp://localhost",

@@ -115,7 +115,7 @@ pub fn shorten(text: &str, limit: usize) -> String {
             length += 1;
         }
         for c in word.chars() {
-            if length == limit {
+            if length >= limit {
                 line.push('…');
                 return line;
             }
@@ -152,5 +152,6 @@ mod tests {
         assert_eq!(shorten("  a \r\n\t b  ", 10), "a b");
         assert_eq!(shorten("abc def", 5), "abc d…");
         assert_eq!(shorten("abc", 3), "abc");
+        assert_eq!(shorten("abc def", 3), "abc …");
     }
 }

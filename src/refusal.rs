@@ -45,11 +45,11 @@ struct Body {
 
 impl Said {
     /// Reads the body of an error: JSON of any of the documented shapes, or else a page.
-    pub fn parse(body: &str) -> Said {
-        let body = &body[..body.floor_char_boundary(BODY_LIMIT)];
-        let Ok(json) = serde_json::from_str::<Body>(body) else {
+    pub fn parse(body: &[u8]) -> Said {
+        let body = String::from_utf8_lossy(&body[..body.len().min(BODY_LIMIT)]);
+        let Ok(json) = serde_json::from_str::<Body>(&body) else {
             return Said {
-                message: shorten(&words_of_page(body), PAGE_WORDS),
+                message: shorten(&words_of_page(&body), PAGE_WORDS),
                 ..Said::default()
             };
         };
@@ -60,7 +60,7 @@ impl Said {
             said.take(&json.message);
         }
         if said.message.is_empty() {
-            said.message = shorten(body, PAGE_WORDS);
+            said.message = shorten(&body, PAGE_WORDS);
         }
         said
     }
@@ -267,7 +267,7 @@ mod tests {
             ("error code: 1010", "error code: 1010", vec![]),
             ("", "", vec![]),
         ] {
-            let said = Said::parse(body);
+            let said = Said::parse(body.as_bytes());
             assert_eq!(
                 (said.message.as_str(), said.codes),
                 (message, codes),
@@ -280,11 +280,17 @@ mod tests {
     fn a_page_gives_its_first_words() {
         let page = "<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title><STYLE>p{color:red}</STYLE>\
                     <script>if (a<b) {}</script><!-- a > b --></head>\n<body><h1>Bad  gateway</h1>é</body></html>";
-        assert_eq!(Said::parse(page).message, "502 Bad Gateway Bad gateway é");
+        assert_eq!(
+            Said::parse(page.as_bytes()).message,
+            "502 Bad Gateway Bad gateway é"
+        );
         let long = format!("<html><body>{}</body></html>", "word ".repeat(1000));
-        assert_eq!(Said::parse(&long).message.chars().count(), PAGE_WORDS + 1);
-        assert_eq!(Said::parse("a < b").message, "a");
-        assert_eq!(Said::parse("<é<<>").message, "");
+        assert_eq!(
+            Said::parse(long.as_bytes()).message.chars().count(),
+            PAGE_WORDS + 1
+        );
+        assert_eq!(Said::parse(b"a < b").message, "a");
+        assert_eq!(Said::parse("<é<<>".as_bytes()).message, "");
     }
 
     #[test]
@@ -335,7 +341,12 @@ mod tests {
             (500, "", 4, ""),
             (529, "", 4, ""),
         ] {
-            let failure = refused(status, &Said::parse(body), Hints::default(), CONTEXT);
+            let failure = refused(
+                status,
+                &Said::parse(body.as_bytes()),
+                Hints::default(),
+                CONTEXT,
+            );
             let line = failure.to_string();
             assert_eq!(failure.exit as u8, exit, "{line}");
             assert!(line.starts_with(&format!("HTTP {status}")), "{line}");
@@ -360,9 +371,8 @@ mod tests {
             (2045, 3),
             (1, 4),
         ] {
-            let said = Said::parse(&format!(
-                r#"{{"errors":[{{"code":{code},"message":"x"}}]}}"#
-            ));
+            let body = format!(r#"{{"errors":[{{"code":{code},"message":"x"}}]}}"#);
+            let said = Said::parse(body.as_bytes());
             let failure = failed_inside(200, &said, CONTEXT);
             assert_eq!(failure.exit as u8, exit, "{code}");
             assert_eq!(failure.again, crate::error::Again::Never);

@@ -228,7 +228,7 @@ fn said_by(body: impl Read) -> Said {
     let _ = body
         .take(refusal::BODY_LIMIT as u64)
         .read_to_end(&mut bytes);
-    Said::parse(&String::from_utf8_lossy(&bytes))
+    Said::parse(&bytes)
 }
 
 /// A body or a stream that ended for a reason of the connection's.
@@ -330,7 +330,7 @@ fn parse_body(
         let errors = envelope.errors.filter(|errors| says_something(errors));
         let error = envelope.error.filter(|error| says_something(error));
         if let Some(error) = errors.or(error) {
-            let said = Said::parse(&format!(r#"{{"error":{}}}"#, error.get()));
+            let said = Said::parse(format!(r#"{{"error":{}}}"#, error.get()).as_bytes());
             return Err(refusal::failed_inside(status, &said, context));
         }
         if envelope.state.as_deref() == Some("Failed") {
@@ -363,9 +363,8 @@ fn says_something(error: &RawValue) -> bool {
 
 fn not_a_message(status: u16, body: &[u8], error: &serde_json::Error) -> Failure {
     if !body.trim_ascii_start().starts_with(b"{") {
-        let page = String::from_utf8_lossy(&body[..body.len().min(PIECE)]);
         return garbled(&format!("HTTP {status} with a page instead of a message"))
-            .said(Said::parse(&page).message);
+            .said(Said::parse(body).message);
     }
     if error.is_eof() {
         return garbled("the reply was cut off on its way: its JSON has no end");
@@ -622,7 +621,7 @@ impl Stream<'_> {
 /// A failure that came inside a stream. Only an overload passes so quickly that it is worth
 /// another attempt, and only while nothing of the reply has come.
 fn error_event(data: &[u8]) -> Failure {
-    let said = Said::parse(&String::from_utf8_lossy(data));
+    let said = Said::parse(data);
     let again = if said.kind == "overloaded_error" {
         Again::Backoff
     } else {

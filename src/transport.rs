@@ -63,7 +63,7 @@ impl Read for Body {
                 ),
                 Error::Decompress(..) => "the reply is garbled: its compression is broken".into(),
                 Error::Io(error) if error.kind() == io::ErrorKind::Interrupted => return error,
-                Error::Io(_) => format!(
+                Error::Io(_) | Error::BodyStalled => format!(
                     "the reply was cut off on its way: {} closed the connection",
                     self.host
                 ),

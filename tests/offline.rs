@@ -1,6 +1,10 @@
 //! `cargo run --example offline -- PROMPT` runs the real binary against the stand-in server: no account, no network.
 
-#[allow(dead_code, reason = "the tests use the rest")]
+#[allow(
+    dead_code,
+    clippy::expect_used,
+    reason = "the tests use it too, and more of it"
+)]
 #[path = "it/server.rs"]
 mod server;
 
