@@ -143,8 +143,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = CONNECTION)]
     pub token_file: Option<PathBuf>,
 
-    /// Where the API is [default: https://api.cloudflare.com/client/v4]
-    #[arg(long, value_name = "URL", value_hint = ValueHint::Url, help_heading = CONNECTION)]
+    /// Where the API is
+    #[arg(long, help = "Where the API is [default: https://api.cloudflare.com/client/v4]", value_name = "URL", value_hint = ValueHint::Url, help_heading = CONNECTION)]
     pub base_url: Option<String>,
 
     /// Give up after so long [default: 600]
