@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 
 use crate::args::Args;
 use crate::error::{Failure, shorten};
+use crate::input;
 use crate::output::Output;
 
 /// The most of clap's own words that is shown, in characters: they repeat a value that was refused.
@@ -26,9 +27,18 @@ pub fn parse() -> Result<Option<Args>, Failure> {
             Output::stdout()?.write_whole(error.render().to_string().into_bytes())?;
             Ok(None)
         }
+        ErrorKind::InvalidUtf8 => Err(first_bad_argument()),
         _ => Err(Failure::usage(one_line(&error.render().to_string()))
             .advice("haiku --help lists the options")),
     }
+}
+
+/// clap does not say which argument is not UTF-8, nor where.
+fn first_bad_argument() -> Failure {
+    env::args_os()
+        .enumerate()
+        .find_map(|(i, argument)| input::utf8_argument(&argument, &format!("argument {i}")).err())
+        .unwrap_or_else(|| Failure::usage("an argument is not UTF-8"))
 }
 
 /// What is wrong, out of the paragraphs that clap makes of it.

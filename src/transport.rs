@@ -85,6 +85,7 @@ pub fn send(
     stream: bool,
     deadline: Deadline,
 ) -> Result<Answer<Body>, Failure> {
+    let patience = CONNECT.min(deadline.left());
     let mut request = agent(account, deadline)
         .post(&account.url)
         .header("Authorization", account.token.bearer())
@@ -98,7 +99,7 @@ pub fn send(
     }
     let response = request
         .send(body)
-        .map_err(|error| no_response(error, &account.host, deadline))?;
+        .map_err(|error| no_response(error, &account.host, patience, deadline))?;
     let (head, body) = response.into_parts();
     let text = |name: &str| head.headers.get(name)?.to_str().ok();
     Ok(Answer {
@@ -156,19 +157,23 @@ fn agent(account: &Account, deadline: Deadline) -> Agent {
         .into()
 }
 
-/// What it means that no response came.
-fn no_response(error: Error, host: &str, deadline: Deadline) -> Failure {
+/// What it means that no response came; `patience` is how long connecting was allowed to take.
+fn no_response(error: Error, host: &str, patience: Duration, deadline: Deadline) -> Failure {
     let transient = |what: String| Failure::new(Exit::Transient, what);
-    match error {
-        Error::Timeout(Timeout::Resolve | Timeout::Connect) => transient(format!(
-            "timed out after {} s, connecting to {host}",
-            CONNECT.as_secs()
+    let out_of_time = || {
+        let seconds = deadline.seconds;
+        transient(format!(
+            "timed out after {seconds} s, waiting for an answer from {host}"
         ))
-        .again(Again::Backoff),
-        Error::Timeout(_) => transient(format!(
-            "timed out after {} s, waiting for an answer from {host}",
-            deadline.seconds
-        )),
+    };
+    match error {
+        Error::Timeout(Timeout::Resolve | Timeout::Connect) if patience == CONNECT => {
+            let seconds = CONNECT.as_secs();
+            transient(format!("timed out after {seconds} s, connecting to {host}"))
+                .again(Again::Backoff)
+        }
+        Error::Timeout(_) => out_of_time(),
+        _ if deadline.left().is_zero() => out_of_time(),
         Error::Io(error) => match tls_error(&error) {
             Some(error) => untrusted(error, host),
             None => transient(format!(

@@ -149,6 +149,9 @@ fn bad_utf8_is_named_by_its_offset() {
     run_with(&["x".as_ref(), "-H".as_ref(), bad], b"")
         .ends(2)
         .says(&["--header", "offset 2", iconv]);
+    run_with(&["x".as_ref(), "-m".as_ref(), bad], b"")
+        .ends(2)
+        .says(&["argument 3", "offset 2", iconv]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("chat.jsonl");
     std::fs::write(&file, b"{\"role\":\"user\",\"content\":\"\xff\"}").unwrap();

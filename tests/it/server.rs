@@ -82,6 +82,18 @@ impl Server {
         server
     }
 
+    /// Takes connections and never reads from them.
+    pub fn deaf() -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+        Server {
+            port,
+            requests: Arc::default(),
+            client_left: Arc::default(),
+        }
+    }
+
     /// Answers every request with the same steps.
     pub fn always(steps: Vec<Step>) -> Server {
         Server::new(move |_, _| steps.clone())

@@ -1,12 +1,13 @@
 //! `--timeout` over everything, and what `-v` says of the time.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::ask;
 use crate::server::{
     Server, Step, chunk, delta, event, event_stream, event_stream_head, events, head, http,
     json_response, message,
 };
+use crate::{ask, at, bare, run};
 
 /// Far longer than any limit here, far shorter than a call without one.
 const SOON: Duration = Duration::from_secs(15);
@@ -99,6 +100,46 @@ fn a_trickle() {
         .ends(4)
         .says(&["timed out after 0.7 s", "an answer"]);
     assert!(start.elapsed() < SOON);
+}
+
+#[test]
+fn a_server_that_does_not_read() {
+    let server = Server::deaf();
+    let start = Instant::now();
+    run(at(&server)
+        .args(["--timeout", "1"])
+        .write_stdin(vec![b'a'; 10_000_000]))
+    .ends(4)
+    .prints("")
+    .says(&["timed out after 1 s", "waiting for an answer"]);
+    // Not twice the limit: each part that fits into the socket must not begin it anew.
+    assert!(start.elapsed() < Duration::from_millis(1900));
+}
+
+#[test]
+fn a_host_that_does_not_take_the_connection() {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listen(&listener, 0).unwrap();
+    let address = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
+    // Once its queue is full, nobody else gets an answer.
+    let waiting = |_| TcpStream::connect_timeout(&address, Duration::from_millis(200));
+    let _queue: Vec<_> = (0..3).map(waiting).collect();
+    let mut command = bare();
+    command
+        .env("CLOUDFLARE_ACCOUNT_ID", "x")
+        .env("CLOUDFLARE_API_TOKEN", "x");
+    let url = format!("http://{address}");
+    let start = Instant::now();
+    run(command.args(["--timeout", "0.5", "--base-url", &url, "hi"]))
+        .ends(4)
+        .says(&[
+            "timed out after 0.5 s",
+            "waiting for an answer from 127.0.0.1",
+        ]);
+    assert!(start.elapsed() >= Duration::from_millis(490) && start.elapsed() < SOON);
 }
 
 #[test]
