@@ -140,6 +140,17 @@ impl Account {
     }
 }
 
+/// Checks what the options alone say, for a call that needs no account.
+///
+/// # Errors
+/// Exit status 2 for what breaks a rule.
+pub fn check_options(args: &Args) -> Result<(), Failure> {
+    if let Some(url) = &args.base_url {
+        parse_base_url(url, "--base-url")?;
+    }
+    headers(args, String::new()).map(drop)
+}
+
 /// The token and where it came from.
 fn token(
     args: &Args,

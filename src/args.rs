@@ -118,6 +118,14 @@ pub struct Args {
     #[arg(long, value_name = "KEY=JSON", help_heading = MODEL)]
     pub param: Vec<OsString>,
 
+    /// Image (png, jpeg, gif, webp) or pdf to send before the text (repeatable)
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
+    pub attach: Vec<PathBuf>,
+
+    /// Have the reply be JSON of this JSON Schema
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
+    pub schema: Option<PathBuf>,
+
     /// Gateway to go through [default: default]
     #[arg(short, long, value_name = "ID", value_parser = identifier, help_heading = CONNECTION)]
     pub gateway: Option<String>,
@@ -164,6 +172,10 @@ pub struct Args {
     /// Write the response as it came, not its text
     #[arg(long, help_heading = INPUT_OUTPUT)]
     pub json: bool,
+
+    /// Write the reply to FILE, whole or not at all; - is standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = INPUT_OUTPUT)]
+    pub output: Option<PathBuf>,
 
     /// Print the request's body and stop: no account, no network
     #[arg(long, help_heading = INPUT_OUTPUT)]

@@ -26,22 +26,37 @@ const PIECE: usize = 64 * 1024;
 /// Exit status 2 where it cannot be read, is longer than [`LIMIT`], or is not UTF-8; `name` says
 /// which input it was.
 pub fn read(source: impl Read, name: &str) -> Result<String, Failure> {
+    text(read_bytes(source, name)?, name)
+}
+
+/// Reads the text file at `path`, which `option` named.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_file(path: &Path, option: &str) -> Result<String, Failure> {
+    text(
+        read_file_bytes(path, option)?,
+        &format!("{option} {}", path.display()),
+    )
+}
+
+/// Reads the file at `path`, which `option` named.
+///
+/// # Errors
+/// Exit status 2 where it cannot be read or is longer than [`LIMIT`].
+pub fn read_file_bytes(path: &Path, option: &str) -> Result<Vec<u8>, Failure> {
+    let name = format!("{option} {}", path.display());
+    let file = File::open(path).map_err(|error| unreadable(&name, &error))?;
+    read_bytes(file, &name)
+}
+
+fn read_bytes(source: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     source
         .take(LIMIT as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(name, &error))?;
-    checked(bytes, name)
-}
-
-/// Reads the file at `path`; what the option `option` named.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_file(path: &Path, option: &str) -> Result<String, Failure> {
-    let name = format!("{option} {}", path.display());
-    let file = File::open(path).map_err(|error| unreadable(&name, &error))?;
-    read(file, &name)
+    within_limit(bytes, name)
 }
 
 /// Reads a standard input that may never speak: after three seconds without a byte `hint` is
@@ -89,7 +104,7 @@ pub fn read_patiently(
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("reading failed")))
         .map_err(|error| unreadable("standard input", &error))?;
-    checked(bytes, "standard input")
+    text(within_limit(bytes, "standard input")?, "standard input")
 }
 
 /// An argument as text.
@@ -101,12 +116,16 @@ pub fn utf8_argument<'a>(argument: &'a OsStr, name: &str) -> Result<&'a str, Fai
     std::str::from_utf8(bytes).map_err(|error| not_utf8(name, bytes, error.valid_up_to()))
 }
 
-fn checked(bytes: Vec<u8>, name: &str) -> Result<String, Failure> {
+fn within_limit(bytes: Vec<u8>, name: &str) -> Result<Vec<u8>, Failure> {
     if bytes.len() > LIMIT {
         return Err(Failure::usage(format!(
             "{name} is over 32 MB, the most that the API takes"
         )));
     }
+    Ok(bytes)
+}
+
+fn text(bytes: Vec<u8>, name: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         not_utf8(name, error.as_bytes(), offset)

@@ -2,13 +2,16 @@
 
 mod account;
 mod args;
+mod attach;
 mod cli;
 mod error;
 mod input;
 mod messages;
 mod output;
 mod prompt;
+mod random;
 mod refusal;
+mod replace;
 mod report;
 mod request;
 mod response;
@@ -31,7 +34,7 @@ use output::Output;
 use prompt::{Circumstances, Plan, Stdin};
 use refusal::Context;
 use report::Report;
-use request::Parameters;
+use request::{Input, Parameters};
 use response::{Asked, Form, Reply};
 use retry::Next;
 use transport::Deadline;
@@ -57,35 +60,42 @@ fn main() -> ExitCode {
 /// is sent.
 fn run(args: &Args) -> Result<(), Failure> {
     let report = Report::new(args.quiet, args.verbose);
-    let (form, stream) = form(args);
-    let parameters = Parameters::new(args, stream)?;
     let plan = Plan::new(&args.prompt, circumstances(args))?;
-    let account = if args.dry_run {
-        None
-    } else {
-        Some(Account::new(args, |name| env::var_os(name))?)
-    };
-    let (conversation, prompt) = read_input(args, plan, report)?;
+    if args.dry_run {
+        account::check_options(args)?;
+        let parameters = Parameters::new(args, args.stream)?;
+        let body = parameters.body(&read_input(args, plan, report)?)?;
+        return Output::stdout()?.write_whole(body);
+    }
+    let mut output = Output::new(args.output.as_deref())?;
+    let (form, stream) = form(args, output.is_watched());
+    let parameters = Parameters::new(args, stream)?;
+    let account = Account::new(args, |name| env::var_os(name))?;
+    let input = read_input(args, plan, report)?;
     let deadline = Deadline::after(args.timeout);
-    let body = parameters.body(&conversation, prompt.as_deref())?;
-    drop((conversation, prompt));
-    let mut output = Output::stdout()?;
-    let Some(account) = account else {
-        return output.write_whole(body);
+    let body = parameters.body(&input)?;
+    drop(input);
+    let call = Call {
+        args,
+        account: &account,
+        body: &body,
+        form,
+        stream,
+        deadline,
     };
-    let reply = ask(args, &account, &body, deadline, &mut output, report)?;
-    reply.verdict(form)
+    let reply = ask(&call, &mut output, report)?;
+    let verdict = reply.verdict(form);
+    output.finish(verdict.is_ok())?;
+    verdict
 }
 
-/// What is written, and whether the model is asked for a stream: only a person at a terminal who
-/// waits for text is better off with one.
-fn form(args: &Args) -> (Form, bool) {
-    let watched = !args.json && !args.dry_run && io::stdout().is_terminal();
-    let stream = args.stream || (watched && !args.no_stream);
-    match (args.json, stream) {
-        (false, _) => (Form::Text, stream),
-        (true, false) => (Form::Json, stream),
-        (true, true) => (Form::JsonLines, stream),
+/// What is written, and whether the model is asked for a stream: only a person who watches text
+/// come is better off with one.
+fn form(args: &Args, watched: bool) -> (Form, bool) {
+    match args.json {
+        false => (Form::Text, args.stream || (watched && !args.no_stream)),
+        true if args.stream => (Form::JsonLines, true),
+        true => (Form::Json, false),
     }
 }
 
@@ -95,6 +105,7 @@ fn circumstances(args: &Args) -> Circumstances {
         stdin_is_terminal: io::stdin().is_terminal(),
         at_terminal: io::stdin().is_terminal() || io::stderr().is_terminal(),
         messages: args.messages.is_some(),
+        attachments: !args.attach.is_empty(),
         messages_from_stdin: args
             .messages
             .as_ref()
@@ -102,12 +113,9 @@ fn circumstances(args: &Args) -> Circumstances {
     }
 }
 
-/// The conversation so far, and the prompt that follows it.
-fn read_input(
-    args: &Args,
-    plan: Plan,
-    report: Report,
-) -> Result<(Conversation, Option<String>), Failure> {
+/// What the model is asked: named files first, for standard input may take its time.
+fn read_input(args: &Args, plan: Plan, report: Report) -> Result<Input, Failure> {
+    let attachments = attach::read(&args.attach)?;
     let mut conversation = Conversation::default();
     if let Some(path) = args
         .messages
@@ -134,11 +142,17 @@ fn read_input(
         let text = stdin.take().unwrap_or_default();
         conversation = Conversation::parse(&text, "--messages -")?;
     }
-    let prompt = plan.text(stdin, args.messages.is_some())?;
-    if prompt.is_none() {
-        conversation.check_alone()?;
+    let optional = args.messages.is_some() || !attachments.is_empty();
+    let prompt = plan.text(stdin, optional)?;
+    let input = Input {
+        conversation,
+        attachments,
+        prompt,
+    };
+    if !input.has_turn() {
+        input.conversation.check_alone()?;
     }
-    Ok((conversation, prompt))
+    Ok(input)
 }
 
 /// Standard input without a buffer in between.
@@ -152,25 +166,36 @@ fn stdin() -> Result<File, Failure> {
     })
 }
 
-/// Asks until there is a reply, or a failure that cannot be helped by asking again.
-fn ask(
-    args: &Args,
-    account: &Account,
-    body: &[u8],
+/// One call, ready to be sent.
+struct Call<'a> {
+    args: &'a Args,
+    account: &'a Account,
+    body: &'a [u8],
+    form: Form,
+    stream: bool,
     deadline: Deadline,
-    output: &mut Output,
-    report: Report,
-) -> Result<Reply, Failure> {
-    let (form, stream) = form(args);
-    let context = Context {
-        model: args.model.as_deref().unwrap_or(args::DEFAULT_MODEL),
-        token_source: &account.token_source,
+}
+
+/// Asks until there is a reply, or a failure that cannot be helped by asking again.
+fn ask(call: &Call<'_>, output: &mut Output, report: Report) -> Result<Reply, Failure> {
+    let Call {
+        args,
+        account,
+        deadline,
+        ..
+    } = *call;
+    let asked = Asked {
+        form: call.form,
+        judges_json: args.schema.is_some(),
+        context: Context {
+            model: args.model.as_deref().unwrap_or(args::DEFAULT_MODEL),
+            token_source: &account.token_source,
+        },
     };
-    let asked = Asked { form, context };
     let mut tried_again = 0;
     loop {
         let mut reply = Reply::default();
-        let outcome = transport::send(account, body, stream, deadline)
+        let outcome = transport::send(account, call.body, call.stream, deadline)
             .and_then(|answer| response::read(answer, asked, output, &mut reply))
             .map_err(|failure| failure.map_said(|said| account.token.blot(said)));
         let summarize = || report.note(&account.token.blot(&reply.summary(deadline.started())));
@@ -184,7 +209,7 @@ fn ask(
             tried_again,
             args.retries,
             left,
-            transport::chance(),
+            random::fraction(),
         ) {
             Next::Wait(pause) => {
                 report.note(&format!(

@@ -5,9 +5,13 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use crate::error::{Exit, Failure};
 use crate::input;
+use crate::replace::{Target, replace};
+
+const STDOUT: &str = "standard output";
 
 /// Where the reply goes.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub struct Output {
     stdout: File,
     to_terminal: bool,
     last_byte: Option<u8>,
+    /// `--output FILE`, and what will be its content.
+    file: Option<(Target, Vec<u8>)>,
 }
 
 impl Output {
@@ -27,10 +33,31 @@ impl Output {
         let stdout = io::stdout();
         let descriptor = stdout.as_fd().try_clone_to_owned();
         Ok(Output {
-            stdout: File::from(descriptor.map_err(|error| unwritable(&error))?),
+            stdout: File::from(descriptor.map_err(|error| unwritable(STDOUT, &error))?),
             to_terminal: stdout.is_terminal(),
             last_byte: None,
+            file: None,
         })
+    }
+
+    /// The file at `path`, or standard output where that is what it means. The file is not
+    /// touched before [`Output::finish`].
+    ///
+    /// # Errors
+    /// Exit status 1 where it could not be written now.
+    pub fn new(path: Option<&Path>) -> Result<Output, Failure> {
+        let mut output = Output::stdout()?;
+        if let Some(path) = path.filter(|path| !is_stdout(path)) {
+            let target = Target::check(path)
+                .map_err(|error| unwritable(&path.display().to_string(), &error))?;
+            output.file = Some((target, Vec::new()));
+        }
+        Ok(output)
+    }
+
+    /// Whether what is written is seen at once by a person at a terminal.
+    pub fn is_watched(&self) -> bool {
+        self.to_terminal && self.file.is_none()
     }
 
     /// Whether anything has been written.
@@ -47,13 +74,35 @@ impl Output {
             return Ok(());
         };
         self.last_byte = Some(*last);
-        let result = if self.to_terminal {
-            let text = String::from_utf8_lossy(bytes);
-            self.stdout.write_all(harmless(&text, "\n\t").as_bytes())
-        } else {
-            self.stdout.write_all(bytes)
+        match &mut self.file {
+            Some((_, content)) => content.extend_from_slice(bytes),
+            None => self.write_stdout(bytes)?,
+        }
+        Ok(())
+    }
+
+    fn write_stdout(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let written = self.stdout.write_all(&shown(bytes, self.to_terminal));
+        written.map_err(|error| unwritable(STDOUT, &error))
+    }
+
+    /// Puts the reply into its file if it is `finished`, else on standard output, so that neither
+    /// it nor the file is lost. What went to standard output all along is there already.
+    ///
+    /// # Errors
+    /// As [`Output::write`].
+    pub fn finish(mut self, finished: bool) -> Result<(), Failure> {
+        let Some((target, content)) = self.file.take() else {
+            return Ok(());
         };
-        result.map_err(|error| unwritable(&error))
+        if !finished {
+            return self.write_stdout(&content);
+        }
+        let (path, result) = match &target {
+            Target::File(path) => (path, replace(path, &content)),
+            Target::Stream(path) => (path, write_stream(path, &content)),
+        };
+        result.map_err(|error| unwritable(&path.display().to_string(), &error))
     }
 
     /// Writes a reply that is whole, and a final newline if it lacks one, in one piece.
@@ -81,24 +130,41 @@ impl Output {
     /// Ends the line of a reply that broke off, so that on a terminal the message about it stands
     /// on a line of its own. A pipe gets what came and no more.
     pub fn break_off(&mut self) {
-        if self.to_terminal {
+        if self.is_watched() {
             // The failure that broke it off is the one to report.
             let _ = self.end_line();
         }
     }
 }
 
-/// What a failed write to standard output means. A socket breaks with the same error, so this is
-/// said here and nowhere else.
-fn unwritable(error: &io::Error) -> Failure {
+/// What a failed write means. A socket breaks with the same error, so this is said here and
+/// nowhere else.
+fn unwritable(name: &str, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return Failure::new(Exit::ReaderLeft, "the reader of standard output left");
+        return Failure::new(Exit::ReaderLeft, format!("the reader of {name} left"));
     }
     let why = input::plain(error);
-    Failure::new(
-        Exit::Output,
-        format!("cannot write to standard output: {why}"),
-    )
+    Failure::new(Exit::Output, format!("cannot write to {name}: {why}"))
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdout")
+}
+
+/// Writes to what is no regular file: a device, a FIFO.
+fn write_stream(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut stream = File::options().append(true).open(path)?;
+    let to_terminal = stream.is_terminal();
+    stream.write_all(&shown(bytes, to_terminal))
+}
+
+/// What is written of `bytes`: to a terminal nothing that it would obey.
+fn shown(bytes: &[u8], to_terminal: bool) -> Cow<'_, [u8]> {
+    if !to_terminal {
+        return Cow::Borrowed(bytes);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    Cow::Owned(harmless(&text, "\n\t").into_owned().into_bytes())
 }
 
 /// `text` with every character that a terminal would obey, but for those in `kept`, as something

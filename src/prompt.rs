@@ -41,6 +41,8 @@ pub struct Circumstances {
     pub messages: bool,
     /// `--messages -` was given.
     pub messages_from_stdin: bool,
+    /// `--attach` was given.
+    pub attachments: bool,
 }
 
 impl Plan {
@@ -87,7 +89,8 @@ impl Plan {
             after,
             at_terminal: given.at_terminal,
         };
-        if stdin == Stdin::Unread && plan.words_are_blank() && !given.messages {
+        let optional = given.messages || given.attachments;
+        if stdin == Stdin::Unread && plan.words_are_blank() && !optional {
             return Err(no_prompt(plan.at_terminal));
         }
         Ok(plan)

@@ -1,14 +1,16 @@
 //! Options, conversation and prompt to the JSON body, one to one: what nobody asked for is not in it.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
 use crate::args::{Args, DEFAULT_MAX_TOKENS, DEFAULT_MODEL};
+use crate::attach::Attachment;
 use crate::error::Failure;
-use crate::input;
+use crate::input::{self, utf8_argument};
 use crate::messages::Conversation;
 
 /// Properties of the body that an option sets, and the option.
@@ -34,38 +36,69 @@ pub struct Parameters<'a> {
     top_p: Option<f64>,
     top_k: Option<u64>,
     stream: bool,
+    schema: Option<Box<RawValue>>,
     others: Vec<(&'a str, Box<RawValue>)>,
 }
 
-/// The whole body; what it serializes to goes on the wire.
-#[derive(Debug)]
-struct Body<'a> {
-    parameters: &'a Parameters<'a>,
-    messages: Messages<'a>,
+/// What the model is asked.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// The turns so far.
+    pub conversation: Conversation,
+    /// Files that belong to the last turn of the user's.
+    pub attachments: Vec<Attachment>,
+    /// Its text.
+    pub prompt: Option<String>,
 }
 
-#[derive(Debug)]
-struct Messages<'a> {
-    conversation: &'a Conversation,
-    prompt: Option<&'a str>,
+/// The whole body; what it serializes to goes on the wire.
+struct Body<'a> {
+    parameters: &'a Parameters<'a>,
+    input: &'a Input,
 }
+
+/// The conversation, and the user's turn that ends it.
+struct Messages<'a>(&'a Input);
 
 #[derive(serde::Serialize)]
 struct UserTurn<'a> {
     role: &'static str,
-    content: &'a str,
+    content: Content<'a>,
+}
+
+/// A string, or blocks where there are attachments: those first, the text last.
+struct Content<'a>(&'a Input);
+
+#[derive(serde::Serialize)]
+struct TextBlock<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    text: &'a str,
+}
+
+/// `output_config` as the API takes it.
+#[derive(serde::Serialize)]
+struct OutputConfig<'a> {
+    format: Format<'a>,
+}
+
+#[derive(serde::Serialize)]
+struct Format<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    schema: &'a RawValue,
 }
 
 impl<'a> Parameters<'a> {
     /// Checks what the options say of the body.
     ///
     /// # Errors
-    /// Exit status 2 for a blank system message, for text that is not UTF-8, and for a `--param`
-    /// that is no `KEY=JSON` or whose key an option covers.
+    /// Exit status 2 for a blank system message, for text that is not UTF-8, for a `--param` that
+    /// is no `KEY=JSON` or whose key an option covers, and for a schema that is no JSON object.
     pub fn new(args: &'a Args, stream: bool) -> Result<Parameters<'a>, Failure> {
         let system = args.system.as_deref();
         let system = system
-            .map(|text| input::utf8_argument(text, "--system"))
+            .map(|text| utf8_argument(text, "--system"))
             .transpose()?;
         if system.is_some_and(|text| text.trim().is_empty()) {
             return Err(Failure::usage("--system must not be empty"));
@@ -78,6 +111,7 @@ impl<'a> Parameters<'a> {
             top_p: args.top_p,
             top_k: args.top_k,
             stream,
+            schema: args.schema.as_deref().map(read_schema).transpose()?,
             others: others(&args.param)?,
         })
     }
@@ -86,20 +120,14 @@ impl<'a> Parameters<'a> {
     ///
     /// # Errors
     /// Exit status 2 for a body over the API's limit.
-    pub fn body(
-        &self,
-        conversation: &Conversation,
-        prompt: Option<&str>,
-    ) -> Result<Vec<u8>, Failure> {
-        let messages = Messages {
-            conversation,
-            prompt,
-        };
+    pub fn body(&self, input: &Input) -> Result<Vec<u8>, Failure> {
         let body = Body {
             parameters: self,
-            messages,
+            input,
         };
-        let mut json = Vec::with_capacity(prompt.map_or(0, str::len) + 1024);
+        let text = input.prompt.as_ref().map_or(0, String::len);
+        let files: usize = input.attachments.iter().map(Attachment::encoded_len).sum();
+        let mut json = Vec::with_capacity(text + files + 1024);
         serde_json::to_writer(&mut json, &body)
             .map_err(|error| Failure::usage(format!("cannot build the request: {error}")))?;
         if json.len() > input::LIMIT {
@@ -117,7 +145,7 @@ impl Serialize for Body<'_> {
         let parameters = self.parameters;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("model", parameters.model)?;
-        map.serialize_entry("messages", &self.messages)?;
+        map.serialize_entry("messages", &Messages(self.input))?;
         map.serialize_entry("max_tokens", &parameters.max_tokens)?;
         if let Some(system) = parameters.system {
             map.serialize_entry("system", system)?;
@@ -134,6 +162,13 @@ impl Serialize for Body<'_> {
         if parameters.stream {
             map.serialize_entry("stream", &true)?;
         }
+        if let Some(schema) = &parameters.schema {
+            let format = Format {
+                kind: "json_schema",
+                schema,
+            };
+            map.serialize_entry("output_config", &OutputConfig { format })?;
+        }
         for (key, value) in &parameters.others {
             map.serialize_entry(key, value)?;
         }
@@ -143,18 +178,56 @@ impl Serialize for Body<'_> {
 
 impl Serialize for Messages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Messages(input) = self;
         let mut list = serializer.serialize_seq(None)?;
-        for message in &self.conversation.messages {
+        for message in &input.conversation.messages {
             list.serialize_element(message)?;
         }
-        if let Some(content) = self.prompt {
+        if input.has_turn() {
             list.serialize_element(&UserTurn {
                 role: "user",
-                content,
+                content: Content(input),
             })?;
         }
         list.end()
     }
+}
+
+impl Serialize for Content<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Content(input) = self;
+        let text = input.prompt.as_deref();
+        if input.attachments.is_empty() {
+            return serializer.serialize_str(text.unwrap_or_default());
+        }
+        let mut blocks = serializer.serialize_seq(None)?;
+        for attachment in &input.attachments {
+            blocks.serialize_element(attachment)?;
+        }
+        if let Some(text) = text {
+            blocks.serialize_element(&TextBlock { kind: "text", text })?;
+        }
+        blocks.end()
+    }
+}
+
+impl Input {
+    /// Whether a turn of the user's follows the conversation.
+    pub fn has_turn(&self) -> bool {
+        self.prompt.is_some() || !self.attachments.is_empty()
+    }
+}
+
+/// The schema in the file at `path`: one JSON object, kept as it is spelled.
+fn read_schema(path: &Path) -> Result<Box<RawValue>, Failure> {
+    let name = format!("--schema {}", path.display());
+    let text = input::read_file(path, "--schema")?;
+    let schema: Box<RawValue> = serde_json::from_str(&text)
+        .map_err(|error| Failure::usage(format!("{name} is not one JSON value: {error}")))?;
+    if !schema.get().starts_with('{') {
+        return Err(Failure::usage(format!("{name} is not a JSON object")));
+    }
+    Ok(schema)
 }
 
 /// A number as JavaScript writes it: 1, not 1.0.
@@ -170,7 +243,7 @@ fn number(x: f64) -> Option<Number> {
 fn others(params: &[OsString]) -> Result<Vec<(&str, Box<RawValue>)>, Failure> {
     let mut others: Vec<(&str, Box<RawValue>)> = Vec::new();
     for param in params {
-        let (key, value) = parse_param(input::utf8_argument(param, "--param")?)?;
+        let (key, value) = parse_param(utf8_argument(param, "--param")?)?;
         match others.iter_mut().find(|(known, _)| *known == key) {
             Some((_, old)) => *old = value,
             None => others.push((key, value)),
@@ -207,8 +280,12 @@ mod tests {
 
     fn body(list: &[&str], prompt: Option<&str>) -> Result<String, String> {
         let args = Args::try_parse_from([&["haiku"], list].concat()).unwrap();
+        let input = Input {
+            prompt: prompt.map(Into::into),
+            ..Input::default()
+        };
         Parameters::new(&args, args.stream)
-            .and_then(|parameters| parameters.body(&Conversation::default(), prompt))
+            .and_then(|parameters| parameters.body(&input))
             .map(|json| String::from_utf8(json).unwrap())
             .map_err(|failure| failure.to_string())
     }

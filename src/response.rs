@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::time::Instant;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::{Again, Exit, Failure};
@@ -55,6 +55,8 @@ pub struct Answer<R> {
 pub struct Asked<'a> {
     /// What is written.
     pub form: Form,
+    /// The text has to be JSON, because `--schema` asked for it.
+    pub judges_json: bool,
     /// Model and token.
     pub context: Context<'a>,
 }
@@ -73,6 +75,8 @@ pub struct Reply {
     /// `cf-aig-log-id`.
     pub log: Option<String>,
     has_words: bool,
+    /// The text so far, kept only where it has to be JSON.
+    json: Option<String>,
 }
 
 /// The `usage` of a message, in tokens. What the server does not say is absent.
@@ -133,6 +137,14 @@ impl Reply {
             self.first_text = Some(Instant::now());
         }
         self.has_words = self.has_words || !text.trim().is_empty();
+        if let Some(json) = &mut self.json {
+            json.push_str(text);
+        }
+    }
+
+    fn is_no_json(&self) -> bool {
+        let json = self.json.as_ref();
+        json.is_some_and(|text| serde_json::from_str::<IgnoredAny>(text).is_err())
     }
 
     /// What is known at the end, for `-v`; `started` is when the time began to run.
@@ -158,6 +170,9 @@ impl Reply {
         let unfinished = |what: &str| Failure::new(Exit::Unfinished, what);
         match self.stop_reason.as_deref() {
             Some("tool_use") if form != Form::Text => Ok(()),
+            Some("end_turn" | "stop_sequence") if self.is_no_json() => Err(unfinished(
+                "the reply is not JSON, which --schema asks for",
+            )),
             Some("end_turn" | "stop_sequence") if self.has_words || form != Form::Text => Ok(()),
             Some("end_turn" | "stop_sequence") => Err(unfinished("the reply has no text")),
             Some("max_tokens") => Err(unfinished("the reply was cut off at its limit (max_tokens)")
@@ -188,6 +203,7 @@ pub fn read(
     reply: &mut Reply,
 ) -> Result<(), Failure> {
     let Answer { status, body, .. } = answer;
+    reply.json = asked.judges_json.then(String::new);
     reply.cache = answer.cache;
     reply.log = answer.log;
     if !(200..300).contains(&status) {

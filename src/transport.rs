@@ -1,7 +1,5 @@
 //! The body to a response: one attempt over HTTP. The only user of ureq and of the clock.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -124,11 +122,6 @@ pub fn send(
 /// Waits between two attempts.
 pub fn pause(duration: Duration) {
     thread::sleep(duration);
-}
-
-/// A random number from 0 to 1: the standard library seeds its hash maps with one.
-pub fn chance() -> f64 {
-    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
 }
 
 /// One connection for one attempt, so that a retry never meets a connection gone stale.

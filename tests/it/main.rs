@@ -5,8 +5,10 @@
 mod server;
 
 mod account;
+mod attach;
 mod ending;
 mod examples;
+mod files;
 mod help;
 mod output;
 mod prompt;
