@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueHint};
+use clap::{ArgAction, Parser, ValueHint};
 
 /// What `max_tokens` is when nobody says otherwise: the most that the model's catalogue page allows.
 pub const DEFAULT_MAX_TOKENS: u64 = 8192;
@@ -37,7 +37,7 @@ pub const EXIT_STATUS: [(u8, &str, &str); 7] = [
 ];
 
 /// The variables that are read, and what each is for.
-pub const ENVIRONMENT: [(&str, &str); 5] = [
+pub const ENVIRONMENT: [(&str, &str); 10] = [
     (
         "CLOUDFLARE_ACCOUNT_ID",
         "the account; --account-id beats it",
@@ -55,26 +55,112 @@ pub const ENVIRONMENT: [(&str, &str); 5] = [
         "CLOUDFLARE_API_BASE_URL",
         "where the API is; --base-url beats it",
     ),
+    (
+        "HTTPS_PROXY, https_proxy",
+        "the proxy to go through: http, https, socks4, socks4a, socks5, socks5h",
+    ),
+    (
+        "ALL_PROXY, all_proxy",
+        "the proxy to go through where HTTPS_PROXY is not set",
+    ),
+    (
+        "NO_PROXY, no_proxy",
+        "hosts to reach without a proxy, separated by commas; * is every host",
+    ),
+    (
+        "SSL_CERT_FILE",
+        "certificates to trust instead of the system's, in one file",
+    ),
+    (
+        "SSL_CERT_DIR",
+        "certificates to trust instead of the system's, in folders",
+    ),
 ];
+
+/// Calls as they are made, and what each does.
+pub const EXAMPLES: [(&str, &str); 8] = [
+    (
+        "git diff --cached | haiku - \"Write the commit message.\"",
+        "Standard input first and the question last. The - makes an empty diff an error, which buys nothing.",
+    ),
+    (
+        "haiku -n \"What are the three laws of thermodynamics?\"",
+        "In a loop, a hook or a daemon: -n leaves standard input to whom it belongs.",
+    ),
+    (
+        "haiku --json \"Name three primes.\" | jq .usage",
+        "The response as it came, for a program that wants more than text.",
+    ),
+    (
+        "haiku -a receipt.png --schema invoice.json \"Read this receipt.\" | jq .total",
+        "An image, and a reply that is JSON or exit status 5.",
+    ),
+    (
+        "haiku --messages chat.jsonl \"And what follows from that?\"",
+        "A conversation so far, and the next question.",
+    ),
+    (
+        "haiku -o SUMMARY.md \"Summarize.\" <report.txt",
+        "SUMMARY.md is replaced once the reply is complete, or stays as it was.",
+    ),
+    (
+        "haiku -n --token-file /etc/haiku/token --timeout 60 \"Wish me a good morning.\"",
+        "From cron: no variables, no standard input, and an end after a minute.",
+    ),
+    (
+        "haiku --dry-run -t 0 \"Is it prime?\" <numbers.txt",
+        "What would be sent, without an account.",
+    ),
+];
+
+/// What is read and written beside standard input and output; for the man page.
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "only the man page has such a section")
+)]
+pub const FILES: &str = "There is no configuration file, and nothing is kept between calls. Beside a FILE that \
+    --output names, a file whose name begins with .haiku- stands for a moment while the new one is \
+    written; it then takes the name FILE, so that FILE's owner, access control list and hard links may change.";
+
+/// What others keep of a call; for the man page.
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "only the man page has such a section")
+)]
+pub const PRIVACY: &str = "haiku keeps nothing. The gateway logs prompts and replies unless it is told not to: \
+    -H 'cf-aig-collect-log: false' keeps it from logging the call, \
+    -H 'cf-aig-collect-log-payload: false' from logging what was said in it.";
 
 const MODEL: &str = "Model parameters";
 const CONNECTION: &str = "Gateway and connection";
 const INPUT_OUTPUT: &str = "Input and output";
 
-/// A Unix filter for Claude Haiku 4.5 on Cloudflare: a prompt goes in, the completion comes out.
+/// A Unix filter for Claude Haiku 4.5 on Cloudflare: a prompt goes in, the completion comes out
 ///
-/// The prompt is standard input, then an empty line, then the words of PROMPT; a word - says where standard
-/// input goes, and that it must not be empty. Standard output gets the reply and nothing else.
+/// The prompt is standard input, then an empty line, then the words of PROMPT. Either may be
+/// missing. Standard output gets the text of the reply and one final newline, and nothing else;
+/// what went wrong is one line on standard error, and the exit status says what to do about it.
+///
+/// A call has one request, which is tried again only where that may help and costs nothing twice.
 #[derive(Debug, Parser)]
 #[command(
     name = "haiku",
     version,
+    verbatim_doc_comment,
     override_usage = "haiku [OPTIONS] [PROMPT]...",
     after_long_help = after_help(),
-    args_override_self = true
+    args_override_self = true,
+    disable_help_flag = true,
+    disable_version_flag = true
 )]
 pub struct Args {
     /// The prompt's words, joined by one blank; - is standard input
+    ///
+    /// A word - says where standard input goes, an empty line between it and the words on
+    /// either side, and that it must not be blank. It is then waited for, also at a terminal.
+    /// Without a - standard input is read unless it is a terminal, and goes first. After -- a
+    /// word can begin with a dash.
+    #[arg(verbatim_doc_comment)]
     pub prompt: Vec<OsString>,
 
     /// Model to ask [default: anthropic/claude-haiku-4.5]
@@ -86,12 +172,21 @@ pub struct Args {
     pub system: Option<OsString>,
 
     /// End the reply after N tokens [default: 8192]
+    ///
+    /// A reply that ends there is written, and exit status 5 says that it is not finished.
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = MODEL)]
     pub max_tokens: Option<u64>,
 
-    /// Randomness, from 0 to 1
-    #[arg(short, long, value_name = "X", value_parser = fraction, allow_negative_numbers = true,
-          conflicts_with = "top_p", help_heading = MODEL)]
+    /// Randomness, from 0 to 1; not together with --top-p
+    #[arg(
+        short,
+        long,
+        value_name = "X",
+        value_parser = fraction,
+        allow_negative_numbers = true,
+        conflicts_with = "top_p",
+        help_heading = MODEL
+    )]
     pub temperature: Option<f64>,
 
     /// Nucleus sampling, from 0 to 1; not together with --temperature
@@ -102,37 +197,67 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = MODEL)]
     pub top_k: Option<u64>,
 
-    /// Write the reply as it comes [default: only to a terminal]
-    #[arg(long, overrides_with = "no_stream", help_heading = MODEL)]
+    /// Write the reply as it comes [default: only text to a terminal]
+    ///
+    /// Should the stream break off, what had come is written, and exit status 4 says that the
+    /// rest is missing. With --json each event's data is written on a line of its own.
+    #[arg(long, overrides_with = "no_stream", verbatim_doc_comment, help_heading = MODEL)]
     pub stream: bool,
 
-    /// Write the reply once it is whole [default: not to a terminal]
+    /// Write the reply once it is whole [default: but for text to a terminal]
     #[arg(long, overrides_with = "stream", help_heading = MODEL)]
     pub no_stream: bool,
 
     /// Conversation so far, a JSON array or JSON Lines; - is standard input
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
+    ///
+    /// Each message is an object with role and content. PROMPT, if any, follows as the user's
+    /// last turn. Without PROMPT standard input is left alone.
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        verbatim_doc_comment,
+        help_heading = MODEL
+    )]
     pub messages: Option<PathBuf>,
 
     /// Any other property of the request (repeatable)
-    #[arg(long, value_name = "KEY=JSON", help_heading = MODEL)]
+    ///
+    /// For what has no option of its own: stop_sequences, metadata, tools, thinking. The
+    /// value is JSON, and reaches the request as it is spelled: --param
+    /// 'stop_sequences=["END"]'
+    #[arg(long, value_name = "KEY=JSON", verbatim_doc_comment, help_heading = MODEL)]
     pub param: Vec<OsString>,
 
     /// Image (png, jpeg, gif, webp) or pdf to send before the text (repeatable)
+    ///
+    /// Told by its first bytes, whatever its name. An image may have 5 MB, the whole request
+    /// 32 MB.
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
     pub attach: Vec<PathBuf>,
 
-    /// Have the reply be JSON of this JSON Schema
+    /// Have the reply be JSON of the JSON Schema in FILE
+    ///
+    /// A reply that is no JSON is written, and exit status 5 says so.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
     pub schema: Option<PathBuf>,
 
     /// Gateway to go through [default: default]
+    ///
+    /// Only the gateway called default makes itself; any other has to be there.
     #[arg(short, long, value_name = "ID", value_parser = identifier, help_heading = CONNECTION)]
     pub gateway: Option<String>,
 
     /// Let the gateway keep the reply in its cache so long
-    #[arg(long, value_name = "SECONDS", value_parser = cache_seconds, allow_negative_numbers = true,
-          help_heading = CONNECTION)]
+    ///
+    /// From 60 to 2678400, a month.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = cache_seconds,
+        allow_negative_numbers = true,
+        help_heading = CONNECTION
+    )]
     pub cache_ttl: Option<u64>,
 
     /// Never take the reply from the gateway's cache
@@ -140,7 +265,10 @@ pub struct Args {
     pub skip_cache: bool,
 
     /// Send this header too (repeatable)
-    #[arg(short = 'H', long, value_name = "NAME: VALUE", help_heading = CONNECTION)]
+    ///
+    /// Not one that haiku sets itself, and none that carries a credential, for every user of
+    /// the machine can see arguments.
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", verbatim_doc_comment, help_heading = CONNECTION)]
     pub header: Vec<OsString>,
 
     /// Cloudflare account
@@ -148,24 +276,60 @@ pub struct Args {
     pub account_id: Option<String>,
 
     /// File that holds the API token
+    ///
+    /// No option takes the token itself, for every user of the machine can see arguments.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = CONNECTION)]
     pub token_file: Option<PathBuf>,
 
     /// Where the API is
-    #[arg(long, help = "Where the API is [default: https://api.cloudflare.com/client/v4]", value_name = "URL", value_hint = ValueHint::Url, help_heading = CONNECTION)]
+    #[arg(
+        long,
+        value_name = "URL",
+        value_hint = ValueHint::Url,
+        help = "Where the API is [default: https://api.cloudflare.com/client/v4]",
+        long_help = "Where the API is [default: https://api.cloudflare.com/client/v4]\n\n\
+                     Plain http is taken for a loopback address alone.",
+        help_heading = CONNECTION
+    )]
     pub base_url: Option<String>,
 
     /// Give up after so long [default: 600]
-    #[arg(long, value_name = "SECONDS", value_parser = timeout_seconds, allow_negative_numbers = true,
-          default_value = "600", hide_default_value = true, help_heading = CONNECTION)]
+    ///
+    /// From the end of the input to the end of the reply, over everything: connecting (10
+    /// seconds at most), an answer that does not come or stalls half way, all retries and
+    /// their waits. A standard input that nobody demanded with a - and that stays silent so
+    /// long is given up too, with exit status 2. Fractions are taken, and 86400 at most.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = timeout_seconds,
+        allow_negative_numbers = true,
+        default_value = "600",
+        hide_default_value = true,
+        verbatim_doc_comment,
+        help_heading = CONNECTION
+    )]
     pub timeout: f64,
 
     /// Try again so often where that may help [default: 2]
-    #[arg(long, value_name = "N", value_parser = retries, allow_negative_numbers = true,
-          default_value = "2", hide_default_value = true, help_heading = CONNECTION)]
+    ///
+    /// After a lost connection, a rate limit, an overload or another failure of the server's,
+    /// with the wait that the server asks for, else half a second, doubled each time up to 8
+    /// seconds, less a random part. A reply that has begun is paid for, and never asked for
+    /// again. From 0 to 10.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = retries,
+        allow_negative_numbers = true,
+        default_value = "2",
+        hide_default_value = true,
+        verbatim_doc_comment,
+        help_heading = CONNECTION
+    )]
     pub retries: u32,
 
-    /// Leave standard input alone
+    /// Leave standard input alone, in loops, hooks and daemons
     #[arg(short, long, help_heading = INPUT_OUTPUT)]
     pub no_stdin: bool,
 
@@ -174,7 +338,19 @@ pub struct Args {
     pub json: bool,
 
     /// Write the reply to FILE, whole or not at all; - is standard output
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = INPUT_OUTPUT)]
+    ///
+    /// FILE is replaced in one step once the reply is complete, and otherwise stays as it
+    /// was. A reply that came but is not finished (exit status 5) goes to standard output.
+    /// Its mode is kept, and a symbolic link stays one; its owner, its access control list
+    /// and its hard links may change. A device or a FIFO is simply written to.
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        verbatim_doc_comment,
+        help_heading = INPUT_OUTPUT
+    )]
     pub output: Option<PathBuf>,
 
     /// Print the request's body and stop: no account, no network
@@ -182,31 +358,63 @@ pub struct Args {
     pub dry_run: bool,
 
     /// Say on standard error what happened
+    ///
+    /// A line for each retry, and one at the end: tokens, times, the gateway's cache and log.
     #[arg(short, long, help_heading = INPUT_OUTPUT)]
     pub verbose: bool,
 
     /// No hints and no warnings; errors remain
     #[arg(short, long, help_heading = INPUT_OUTPUT)]
     pub quiet: bool,
+
+    /// Print a short help with -h, a long one with --help
+    #[arg(short, long, action = ArgAction::Help, help_heading = INPUT_OUTPUT)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = INPUT_OUTPUT)]
+    version: Option<bool>,
 }
 
-/// Exit statuses and variables, as `--help` lists them.
+/// Exit statuses, variables and examples, as `--help` lists them.
 fn after_help() -> String {
     let mut help = "Exit status:\n".to_owned();
     for (status, meaning, remedy) in EXIT_STATUS {
-        help += &format!("  {status:3}  {meaning}; {remedy}\n");
+        help += &wrapped(&format!("{status:5}  "), &format!("{meaning}; {remedy}"));
     }
     help += "\nEnvironment:\n";
     for (name, meaning) in ENVIRONMENT {
-        help += &format!("  {name:26} {meaning}\n");
+        help += &wrapped(&format!("  {name:26} "), meaning);
     }
+    help += "\nExamples:\n";
+    for (call, what) in EXAMPLES {
+        help += &format!("  {call}\n{}\n", wrapped("      ", what));
+    }
+    help.truncate(help.trim_end().len());
     help
+}
+
+/// `text` in lines of at most 96 characters, the first after `head`, the others indented as far.
+fn wrapped(head: &str, text: &str) -> String {
+    let indent = head.chars().count();
+    let mut lines = head.to_owned();
+    let mut width = indent;
+    for word in text.split(' ') {
+        if width + word.len() > 96 {
+            lines.truncate(lines.trim_end().len());
+            lines += &format!("\n{:indent$}", "");
+            width = indent;
+        }
+        lines += word;
+        lines.push(' ');
+        width += word.chars().count() + 1;
+    }
+    lines.trim_end().to_owned() + "\n"
 }
 
 /// A name that is safe in a URL and in a header: letters, digits, `-` and `_`.
 ///
-/// # Errors
-/// Says what the rule is.
+/// # Errors Says what the rule is.
 pub fn identifier(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if text.is_empty() || !text.chars().all(allowed) {

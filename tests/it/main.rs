@@ -9,6 +9,7 @@ mod attach;
 mod ending;
 mod examples;
 mod files;
+mod generated;
 mod help;
 mod output;
 mod prompt;
