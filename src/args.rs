@@ -113,24 +113,6 @@ pub const EXAMPLES: [(&str, &str); 8] = [
     ),
 ];
 
-/// What is read and written beside standard input and output; for the man page.
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "only the man page has such a section")
-)]
-pub const FILES: &str = "There is no configuration file, and nothing is kept between calls. Beside a FILE that \
-    --output names, a file whose name begins with .haiku- stands for a moment while the new one is \
-    written; it then takes the name FILE, so that FILE's owner, access control list and hard links may change.";
-
-/// What others keep of a call; for the man page.
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "only the man page has such a section")
-)]
-pub const PRIVACY: &str = "haiku keeps nothing. The gateway logs prompts and replies unless it is told not to: \
-    -H 'cf-aig-collect-log: false' keeps it from logging the call, \
-    -H 'cf-aig-collect-log-payload: false' from logging what was said in it.";
-
 const MODEL: &str = "Model parameters";
 const CONNECTION: &str = "Gateway and connection";
 const INPUT_OUTPUT: &str = "Input and output";

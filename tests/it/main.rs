@@ -13,6 +13,7 @@ mod generated;
 mod help;
 mod output;
 mod prompt;
+mod recipes;
 mod reply;
 mod request;
 mod retries;
@@ -128,4 +129,16 @@ pub fn dry(args: &[&str], stdin: &str) -> serde_json::Value {
     command.arg("--dry-run").args(args).write_stdin(stdin);
     let run = run(&mut command).ends(0).quiet();
     serde_json::from_str(&run.out).expect("JSON")
+}
+
+/// Whether a tool is there that not every machine has. The project's own checks insist on it.
+#[track_caller]
+pub fn has(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
+    assert!(
+        found || std::env::var_os("CI").is_none(),
+        "{tool} is missing"
+    );
+    found
 }
