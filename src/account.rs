@@ -1,10 +1,11 @@
 //! Options and variables to where the request goes and what it carries: URL, token, headers.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use ureq::http::Uri;
@@ -12,6 +13,7 @@ use ureq::http::Uri;
 use crate::args::{self, Args};
 use crate::error::Failure;
 use crate::input;
+use crate::proxy::{self, Proxy};
 
 const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 
@@ -88,6 +90,20 @@ pub struct Account {
     pub token_source: String,
     /// Every other header that is ours or the user's.
     pub headers: Vec<(String, String)>,
+    /// What the connection goes through.
+    pub proxy: Option<Proxy>,
+    /// What the user should know of the token's file.
+    pub warning: Option<String>,
+}
+
+impl Account {
+    /// Where the connection leads, as a message names it.
+    pub fn route(&self) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("{} through the proxy {}", self.host, proxy.name),
+            None => self.host.clone(),
+        }
+    }
 }
 
 impl Account {
@@ -129,13 +145,24 @@ impl Account {
                     .advice("the dashboard shows it at dash.cloudflare.com, under Account home"))
                 })?,
             };
-        let (token, token_source) = token(args, variable)?;
+        // Plain http is for this machine alone, whatever the variables say.
+        let proxy = match base.starts_with("https:") {
+            true => proxy::choose(&host, variable)?,
+            false => None,
+        };
+        let Credential {
+            token,
+            source: token_source,
+            warning,
+        } = credential(args, variable)?;
         Ok(Account {
             url: format!("{base}/accounts/{account}/ai/v1/messages"),
             host,
             token,
             token_source,
             headers,
+            proxy,
+            warning,
         })
     }
 }
@@ -151,41 +178,59 @@ pub fn check_options(args: &Args) -> Result<(), Failure> {
     headers(args, String::new()).map(drop)
 }
 
-/// The token and where it came from.
-fn token(
+/// The token, where it came from, and what should be said of that.
+struct Credential {
+    token: Token,
+    source: String,
+    warning: Option<String>,
+}
+
+fn credential(
     args: &Args,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<(Token, String), Failure> {
+) -> Result<Credential, Failure> {
     const VARIABLE: &str = "CLOUDFLARE_API_TOKEN";
     const FILE_VARIABLE: &str = "CLOUDFLARE_API_TOKEN_FILE";
-    let from_file = |path: &OsStr, option: &str| {
-        let source = format!("{option} {}", path.display());
-        let text = read_token_file(Path::new(path), &source)?;
-        Ok((Token::new(&text, &source)?, source))
-    };
     if let Some(path) = &args.token_file {
-        from_file(path.as_os_str(), "--token-file")
+        credential_in(path, "--token-file")
     } else if let Some(text) = variable(VARIABLE) {
-        Ok((
-            Token::new(&text.to_string_lossy(), VARIABLE)?,
-            VARIABLE.into(),
-        ))
+        Ok(Credential {
+            token: Token::new(&text.to_string_lossy(), VARIABLE)?,
+            source: VARIABLE.into(),
+            warning: None,
+        })
     } else if let Some(path) = variable(FILE_VARIABLE) {
-        from_file(&path, FILE_VARIABLE)
+        credential_in(Path::new(&path), FILE_VARIABLE)
     } else {
         Err(Failure::usage(format!("no token: set {VARIABLE} or give --token-file"))
             .advice("make one with the permission Workers AI Read at dash.cloudflare.com/profile/api-tokens"))
     }
 }
 
-fn read_token_file(path: &Path, source: &str) -> Result<String, Failure> {
+fn credential_in(path: &Path, option: &str) -> Result<Credential, Failure> {
+    let source = format!("{option} {}", path.display());
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(TOKEN_LIMIT).read_to_end(&mut bytes))
-        .map_err(|error| {
-            Failure::usage(format!("cannot read {source}: {}", input::plain(&error)))
-        })?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let read = |bytes| {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        file.take(TOKEN_LIMIT).read_to_end(bytes)?;
+        Ok(metadata)
+    };
+    let metadata: fs::Metadata = read(&mut bytes).map_err(|error: io::Error| {
+        Failure::usage(format!("cannot read {source}: {}", input::plain(&error)))
+    })?;
+    let token = Token::new(&String::from_utf8_lossy(&bytes), &source)?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    let exposed = metadata.is_file() && mode & 0o044 != 0;
+    let warning = exposed.then(|| {
+        let path = path.display();
+        format!("warning: others can read {source} (mode {mode:04o}); chmod 600 {path} ends that")
+    });
+    Ok(Credential {
+        token,
+        source,
+        warning,
+    })
 }
 
 /// The URL without final slashes, and its host.

@@ -9,6 +9,7 @@ mod input;
 mod messages;
 mod output;
 mod prompt;
+mod proxy;
 mod random;
 mod refusal;
 mod replace;
@@ -71,6 +72,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let (form, stream) = form(args, output.is_watched());
     let parameters = Parameters::new(args, stream)?;
     let account = Account::new(args, |name| env::var_os(name))?;
+    report.hint(account.warning.as_deref());
     let input = read_input(args, plan, report)?;
     let deadline = Deadline::after(args.timeout);
     let body = parameters.body(&input)?;
@@ -127,7 +129,7 @@ fn read_input(args: &Args, plan: Plan, report: Report) -> Result<Input, Failure>
     }
     let hint = || {
         if io::stderr().is_terminal() {
-            report.hint("waiting for standard input; use -n to leave it alone");
+            report.hint(Some("waiting for standard input; use -n to leave it alone"));
         }
     };
     let mut stdin = match plan.stdin {

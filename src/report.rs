@@ -17,9 +17,9 @@ impl Report {
         Report { quiet, verbose }
     }
 
-    /// A hint or a warning.
-    pub fn hint(self, text: &str) {
-        if !self.quiet {
+    /// A hint or a warning, if there is one.
+    pub fn hint(self, text: Option<&str>) {
+        if let Some(text) = text.filter(|_| !self.quiet) {
             line(text);
         }
     }

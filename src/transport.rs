@@ -4,8 +4,9 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustls::CertificateError;
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, BodyReader, Error, Proxy, Timeout};
+use ureq::{Agent, BodyReader, Error, Timeout};
 
 use crate::account::Account;
 use crate::error::{Again, Exit, Failure};
@@ -97,7 +98,7 @@ pub fn send(
     }
     let response = request
         .send(body)
-        .map_err(|error| no_response(error, &account.host, patience, deadline))?;
+        .map_err(|error| no_response(error, &account.route(), patience, deadline))?;
     let (head, body) = response.into_parts();
     let text = |name: &str| head.headers.get(name)?.to_str().ok();
     Ok(Answer {
@@ -126,12 +127,7 @@ pub fn pause(duration: Duration) {
 
 /// One connection for one attempt, so that a retry never meets a connection gone stale.
 fn agent(account: &Account, deadline: Deadline) -> Agent {
-    // Plain http is for this machine alone, whatever the variables say.
-    let proxy = if account.url.starts_with("http:") {
-        None
-    } else {
-        Proxy::try_from_env()
-    };
+    let proxy = account.proxy.as_ref().map(|proxy| proxy.address.clone());
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
         .build();
@@ -180,6 +176,14 @@ fn no_response(error: Error, host: &str, patience: Duration, deadline: Deadline)
             transient(format!("no connection to {host}: its name has no address"))
                 .again(Again::Backoff)
         }
+        Error::ConnectProxyFailed(why) if why.contains("407") => Failure::new(
+            Exit::Refused,
+            format!("no connection to {host}: the proxy wants a name and a password"),
+        )
+        .advice("put them into the proxy's address, http://name:password@host:port"),
+        Error::ConnectProxyFailed(why) => {
+            transient(format!("no connection to {host}: {why}")).again(Again::Backoff)
+        }
         other => transient(format!("no usable answer from {host}: {other}")),
     }
 }
@@ -191,11 +195,14 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 /// A failed handshake: a certificate is refused for good, anything else is a lost connection.
 fn untrusted(error: &rustls::Error, host: &str) -> Failure {
     match error {
-        rustls::Error::InvalidCertificate(why) => Failure::new(
-            Exit::Refused,
-            format!("the certificate of {host} is not trusted: {why}"),
-        )
-        .advice("check --base-url, and SSL_CERT_FILE if the certificate is your own"),
+        rustls::Error::InvalidCertificate(why) => {
+            let why = distrust(why);
+            Failure::new(
+                Exit::Refused,
+                format!("the certificate of {host} is not trusted: {why}"),
+            )
+            .advice("if it is your own, SSL_CERT_FILE names the certificate of its issuer")
+        }
         rustls::Error::General(why) => Failure::new(
             Exit::Refused,
             format!("no certificate can be checked: {why}"),
@@ -203,5 +210,21 @@ fn untrusted(error: &rustls::Error, host: &str) -> Failure {
         .advice("install ca-certificates"),
         other => Failure::new(Exit::Transient, format!("no connection to {host}: {other}"))
             .again(Again::Backoff),
+    }
+}
+
+fn distrust(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => "its issuer is unknown here".into(),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired".into()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet".into()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another host name".into()
+        }
+        other => other.to_string(),
     }
 }

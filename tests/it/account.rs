@@ -1,6 +1,7 @@
 //! Where the request goes and what it carries; what is missing or must not be there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::server::Server;
 use crate::{TOKEN, ask, at, bare, run};
@@ -248,4 +249,27 @@ fn plain_http_goes_through_no_proxy() {
     }
     run(command.arg("hi")).ends(0).prints("hi\n");
     assert!(proxy.requests().is_empty());
+}
+
+#[test]
+fn a_token_file_that_others_can_read_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, TOKEN).unwrap();
+    let server = Server::documented();
+    let with_mode = |mode, args: &[&str]| {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        run(at(&server)
+            .arg("--token-file")
+            .arg(&file)
+            .args(args)
+            .arg("hi"))
+        .ends(0)
+        .prints("hi\n")
+    };
+    with_mode(0o644, &[]).says(&["warning: ", "mode 0644", "chmod 600"]);
+    with_mode(0o640, &[]).says(&["mode 0640"]);
+    with_mode(0o644, &["-q"]).quiet();
+    with_mode(0o600, &[]).quiet();
+    with_mode(0o400, &[]).quiet();
 }

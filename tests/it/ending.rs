@@ -128,6 +128,7 @@ fn the_source_of_the_token_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "x").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let server = Server::sending(json_response(401, "{}"));
     run(at(&server).arg("--token-file").arg(&file).arg("hi"))
         .ends(3)

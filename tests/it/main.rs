@@ -13,6 +13,7 @@ mod generated;
 mod help;
 mod output;
 mod prompt;
+mod proxy;
 mod recipes;
 mod reply;
 mod request;
@@ -20,6 +21,7 @@ mod retries;
 mod stream;
 mod terminal;
 mod timing;
+mod tls;
 
 use std::time::Duration;
 
