@@ -22,6 +22,10 @@ const BODY_LIMIT: usize = 32_000_000;
 /// The most bytes of events that are taken at once.
 const PIECE: usize = 64 * 1024;
 
+/// The most objects that a message is taken out of. Two are known of; each is read anew, so that
+/// without a bound a small body could keep us busy for hours.
+const MOST_WRAPPINGS: usize = 4;
+
 /// What of a response is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -339,10 +343,22 @@ fn parse_body(
     if body.trim_ascii().is_empty() {
         return Err(garbled(&format!("HTTP {status} with an empty body")));
     }
-    let no_message = |error: &serde_json::Error| not_a_message(status, body, error);
-    let mut envelope: Envelope =
-        serde_json::from_slice(body).map_err(|error| no_message(&error))?;
-    loop {
+    let envelope = unwrap(status, body, context)?;
+    let Some(Text(text)) = envelope.content else {
+        let page = String::from_utf8_lossy(&body[..body.len().min(PIECE)]).into_owned();
+        return Err(garbled(&format!("HTTP {status} with JSON that is no message")).said(page));
+    };
+    reply.stop_reason = envelope.stop_reason;
+    reply.usage = envelope.usage.unwrap_or_default();
+    reply.take_text(&text);
+    Ok(text)
+}
+
+/// The innermost of the wrappings around a message, or the failure that one of them tells of.
+fn unwrap<'a>(status: u16, body: &'a [u8], context: Context<'_>) -> Result<Envelope<'a>, Failure> {
+    let no_message = |error: serde_json::Error| not_a_message(status, body, &error);
+    let mut envelope: Envelope = serde_json::from_slice(body).map_err(no_message)?;
+    for _ in 0..MOST_WRAPPINGS {
         let errors = envelope.errors.filter(|errors| says_something(errors));
         let error = envelope.error.filter(|error| says_something(error));
         if let Some(error) = errors.or(error) {
@@ -359,16 +375,9 @@ fn parse_body(
         let Some(result) = envelope.result else {
             break;
         };
-        envelope = serde_json::from_str(result.get()).map_err(|error| no_message(&error))?;
+        envelope = serde_json::from_str(result.get()).map_err(no_message)?;
     }
-    let Some(Text(text)) = envelope.content else {
-        let page = String::from_utf8_lossy(&body[..body.len().min(PIECE)]).into_owned();
-        return Err(garbled(&format!("HTTP {status} with JSON that is no message")).said(page));
-    };
-    reply.stop_reason = envelope.stop_reason;
-    reply.usage = envelope.usage.unwrap_or_default();
-    reply.take_text(&text);
-    Ok(text)
+    Ok(envelope)
 }
 
 /// Whether an `errors` or `error` is more than an empty list, object or string, or `false`.

@@ -11,6 +11,7 @@ mod examples;
 mod files;
 mod generated;
 mod help;
+mod hostile;
 mod output;
 mod prompt;
 mod proxy;
