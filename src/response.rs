@@ -656,3 +656,120 @@ fn error_event(data: &[u8]) -> Failure {
         .said(said.message)
         .again(again)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const CONTEXT: Context<'_> = Context {
+        model: "m",
+        token_source: "t",
+    };
+
+    /// The text of a message, and its stop reason, or the failure's line.
+    fn body(bytes: &[u8]) -> Result<(String, Option<String>), String> {
+        let mut reply = Reply::default();
+        let text = parse_body(200, bytes, CONTEXT, &mut reply);
+        text.map(|text| (text, reply.stop_reason))
+            .map_err(|failure| failure.to_string())
+    }
+
+    /// What a stream writes, whether it is complete, and the failure's line.
+    fn stream(pieces: &[&[u8]], form: Form) -> (Vec<u8>, bool, Option<String>) {
+        let mut reply = Reply::default();
+        let mut stream = Stream {
+            form,
+            reply: &mut reply,
+            pending: Vec::new(),
+            has_content: false,
+            complete: false,
+        };
+        let mut parser = sse::Parser::default();
+        for piece in pieces {
+            if let Err(failure) = parser.feed(piece, |event| stream.take_event(event)) {
+                return (stream.pending, stream.complete, Some(failure.to_string()));
+            }
+        }
+        (stream.pending, stream.complete, None)
+    }
+
+    fn delta(text: &str) -> String {
+        let data =
+            json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}});
+        format!("event: content_block_delta\r\ndata: {data}\r\n\r\n")
+    }
+
+    #[test]
+    fn json_on_one_line() {
+        for (json, line) in [
+            ("{\n \"a\":\r\n1 }\n", "{  \"a\":  1 }"),
+            ("{}", "{}"),
+            ("", ""),
+        ] {
+            assert_eq!(one_line(json.into()), line.as_bytes());
+        }
+    }
+
+    #[test]
+    fn errors_that_say_nothing() {
+        for (json, says) in [
+            ("[]", false),
+            ("[ ]", false),
+            ("{}", false),
+            ("\"\"", false),
+            ("false", false),
+            ("[{}]", false),
+            ("[1]", true),
+            ("{\"a\":1}", true),
+        ] {
+            let raw: &RawValue = serde_json::from_str(json).unwrap();
+            assert_eq!(says_something(raw), says, "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_out_of_a_body_unchanged(texts in vec(any::<String>(), 0..4)) {
+            let content: Vec<_> = texts.iter().map(|text| json!({"type": "text", "text": text})).collect();
+            let message = json!({"content": content, "stop_reason": "end_turn"});
+            for wrapped in [message.clone(), json!({"result": message}), json!({"result": {"result": message}})] {
+                let (text, reason) = body(wrapped.to_string().as_bytes()).unwrap();
+                prop_assert_eq!(&text, &texts.concat());
+                prop_assert_eq!(reason.as_deref(), Some("end_turn"));
+            }
+        }
+
+        #[test]
+        fn any_text_comes_out_of_a_stream_unchanged(texts in vec(any::<String>(), 0..6), size in 1..50_usize) {
+            let events: String = texts.iter().map(|text| delta(text)).collect();
+            let pieces: Vec<&[u8]> = events.as_bytes().chunks(size).collect();
+            prop_assert_eq!(stream(&pieces, Form::Text), (texts.concat().into_bytes(), false, None));
+        }
+
+        #[test]
+        fn any_bytes_are_a_reply_or_a_failure(bytes in vec(any::<u8>(), 0..200)) {
+            let _ = body(&bytes);
+            let data = [b"data: ", &bytes[..], b"\n\n"].concat();
+            for form in [Form::Text, Form::JsonLines] {
+                let _ = stream(&[&bytes], form);
+                let _ = stream(&[&data], form);
+            }
+        }
+
+        #[test]
+        fn any_change_to_a_message_is_a_reply_or_a_failure(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = json!({
+                "result": {"content": [{"type": "text", "text": "a"}], "stop_reason": null, "usage": {"input_tokens": 1}},
+                "errors": [], "state": "Completed",
+            }).to_string().into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _ = body(&bytes);
+            bytes.truncate(at);
+            prop_assert!(body(&bytes).is_err());
+        }
+    }
+}

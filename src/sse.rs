@@ -136,22 +136,31 @@ impl Parser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     type Events = Vec<(String, String)>;
 
-    fn events(pieces: &[&[u8]]) -> Events {
+    fn raw_events(pieces: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut parser = Parser::default();
         let mut events = Vec::new();
         for piece in pieces {
             parser
                 .feed(piece, |event| {
-                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-                    events.push((text(event.name), text(event.data)));
+                    events.push((event.name.to_vec(), event.data.to_vec()));
                     Ok::<(), TooLong>(())
                 })
                 .unwrap();
         }
         events
+    }
+
+    fn events(pieces: &[&[u8]]) -> Events {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let events = raw_events(pieces).into_iter();
+        events
+            .map(|(name, data)| (text(name), text(data)))
+            .collect()
     }
 
     fn list(expected: &[(&str, &str)]) -> Events {
@@ -227,5 +236,42 @@ mod tests {
         let fed = (0..20).try_for_each(|_| parser.feed(&line, |_| Ok(())));
         assert_eq!(fed, Err(TooLong));
         assert!(parser.data.len() <= LIMIT);
+    }
+
+    const PARTS: &[&[u8]] = &[
+        b"data: x",
+        b"data",
+        b"event:e",
+        b":",
+        b" ",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\xef\xbb\xbf",
+        b"\xff",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_bytes_split_anywhere_give_the_same_events(
+            parts in vec(
+                prop::sample::select(PARTS),
+                0..40,
+            ),
+            sizes in vec(1..9_usize, 1..20),
+        ) {
+            let whole = parts.concat();
+            let mut pieces = Vec::new();
+            let mut rest = &whole[..];
+            for size in sizes.iter().cycle() {
+                let (piece, after) = rest.split_at((*size).min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(raw_events(&pieces), raw_events(&[&whole]));
+        }
     }
 }

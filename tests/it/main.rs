@@ -14,6 +14,7 @@ mod help;
 mod hostile;
 mod output;
 mod prompt;
+mod properties;
 mod proxy;
 mod recipes;
 mod reply;
