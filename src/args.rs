@@ -130,7 +130,6 @@ const INPUT_OUTPUT: &str = "Input and output";
     version,
     verbatim_doc_comment,
     override_usage = "haiku [OPTIONS] [PROMPT]...",
-    after_long_help = after_help(),
     args_override_self = true,
     disable_help_flag = true,
     disable_version_flag = true
@@ -358,8 +357,9 @@ pub struct Args {
     version: Option<bool>,
 }
 
-/// Exit statuses, variables and examples, as `--help` lists them.
-fn after_help() -> String {
+/// Exit statuses, variables and examples, as they end `--help`. Made only there: no other call has
+/// to wait for it.
+pub fn after_help() -> String {
     let mut help = "Exit status:\n".to_owned();
     for (status, meaning, remedy) in EXIT_STATUS {
         help += &wrapped(&format!("{status:5}  "), &format!("{meaning}; {remedy}"));
@@ -372,8 +372,7 @@ fn after_help() -> String {
     for (call, what) in EXAMPLES {
         help += &format!("  {call}\n{}\n", wrapped("      ", what));
     }
-    help.truncate(help.trim_end().len());
-    help
+    help.trim_end().to_owned() + "\n"
 }
 
 /// `text` in lines of at most 96 characters, the first after `head`, the others indented as far.

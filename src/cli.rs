@@ -5,7 +5,7 @@ use std::env;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::args::Args;
+use crate::args::{self, Args};
 use crate::error::{Failure, shorten};
 use crate::input;
 use crate::output::Output;
@@ -24,7 +24,11 @@ pub fn parse() -> Result<Option<Args>, Failure> {
     };
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            Output::stdout()?.write_whole(error.render().to_string().into_bytes())?;
+            let mut help = error.render().to_string();
+            if error.kind() == ErrorKind::DisplayHelp && env::args_os().any(|arg| arg == "--help") {
+                help = help + "\n" + &args::after_help();
+            }
+            Output::stdout()?.write_whole(help.into_bytes())?;
             Ok(None)
         }
         ErrorKind::InvalidUtf8 => Err(first_bad_argument()),

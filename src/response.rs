@@ -20,7 +20,7 @@ use crate::sse;
 const BODY_LIMIT: usize = 32_000_000;
 
 /// The most bytes of events that are taken at once.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 32 * 1024;
 
 /// The most objects that a message is taken out of. Two are known of; each is read anew, so that
 /// without a bound a small body could keep us busy for hours.
@@ -410,19 +410,20 @@ fn one_line(mut json: Vec<u8>) -> Vec<u8> {
 
 // A stream of events.
 
-/// What a known event holds, as far as it is read.
+/// What a known event holds, as far as it is read. Deltas come by the hundred thousand: what they
+/// do not have takes little room.
 #[derive(Deserialize)]
 struct Data<'a> {
     #[serde(rename = "type", borrow, default)]
     kind: Cow<'a, str>,
     #[serde(default)]
-    message: Option<Start>,
+    message: Option<Box<Start>>,
     #[serde(borrow, default)]
-    content_block: Option<Block<'a>>,
+    content_block: Option<Box<Block<'a>>>,
     #[serde(borrow, default)]
     delta: Option<Delta<'a>>,
     #[serde(default)]
-    usage: Option<Usage>,
+    usage: Option<Box<Usage>>,
 }
 
 #[derive(Deserialize)]
@@ -553,15 +554,20 @@ impl Stream<'_> {
         if self.complete {
             return Ok(());
         }
-        let name = String::from_utf8_lossy(event.name);
-        let data = match serde_json::from_slice::<Data>(event.data) {
-            Ok(data) => data,
-            Err(error) => return self.take_odd_event(&name, event.data, &error),
+        // Checked once as a whole, its strings need no check of their own.
+        let data = match std::str::from_utf8(event.data) {
+            Ok(text) => serde_json::from_str::<Data>(text),
+            Err(_) => serde_json::from_slice(event.data),
         };
+        let data = match data {
+            Ok(data) => data,
+            Err(error) => return self.take_odd_event(event, &error),
+        };
+        let name = std::str::from_utf8(event.name).unwrap_or_default();
         let kind = if data.kind.is_empty() || name == "error" {
-            &*name
+            name
         } else {
-            &*data.kind
+            &data.kind
         };
         if kind == "error" {
             return Err(error_event(event.data));
@@ -571,8 +577,9 @@ impl Stream<'_> {
         }
         match kind {
             "message_start" => {
-                let usage = data.message.and_then(|message| message.usage);
-                self.reply.usage.update(usage.unwrap_or_default());
+                if let Some(usage) = data.message.and_then(|message| message.usage) {
+                    self.reply.usage.update(usage);
+                }
             }
             "content_block_start" => {
                 if let Some(block) = data.content_block.filter(|block| block.kind == "text") {
@@ -587,7 +594,9 @@ impl Stream<'_> {
             }
             "message_delta" => {
                 self.has_content = true;
-                self.reply.usage.update(data.usage.unwrap_or_default());
+                if let Some(usage) = data.usage {
+                    self.reply.usage.update(*usage);
+                }
                 let reason = data.delta.and_then(|delta| delta.stop_reason);
                 self.reply.stop_reason = reason.or(self.reply.stop_reason.take());
             }
@@ -603,10 +612,11 @@ impl Stream<'_> {
     /// An event that does not hold what the known ones hold: passed over, unless it is one.
     fn take_odd_event(
         &mut self,
-        name: &str,
-        data: &[u8],
+        event: sse::Event<'_>,
         error: &serde_json::Error,
     ) -> Result<(), Failure> {
+        let data = event.data;
+        let name = std::str::from_utf8(event.name).unwrap_or_default();
         let parsed = serde_json::from_slice::<Kind>(data);
         let kind = match &parsed {
             Ok(Kind { kind }) if !kind.is_empty() => kind,

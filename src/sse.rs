@@ -1,5 +1,7 @@
 //! Bytes to events, by the rules of "Server-sent events" in the WHATWG HTML standard.
 
+use memchr::{memchr, memchr2};
+
 /// The longest event or line that is taken, in bytes. A delta is a few dozen; this leaves room for
 /// a whole reply in one event, and bounds what a hostile server can make us keep.
 const LIMIT: usize = 16 * 1024 * 1024;
@@ -46,7 +48,7 @@ impl Parser {
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
             self.after_cr = false;
         }
-        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        while let Some(end) = memchr2(b'\n', b'\r', bytes) {
             if self.line.is_empty() {
                 self.take_line(&bytes[..end], &mut on_event)?;
             } else {
@@ -88,7 +90,7 @@ impl Parser {
         if line.is_empty() {
             return self.dispatch(on_event);
         }
-        let (field, value) = match line.iter().position(|byte| *byte == b':') {
+        let (field, value) = match memchr(b':', line) {
             Some(colon) => (&line[..colon], &line[colon + 1..]),
             None => (line, &line[line.len()..]),
         };

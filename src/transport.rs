@@ -16,6 +16,10 @@ use crate::retry::Hints;
 /// The longest that looking up a name, and then connecting, may each take.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// The most that the head of a response, and that of the request, may take, in bytes. Cloudflare's
+/// own limits are not above it. Buffers that hold little more are made in no time.
+const HEADER_LIMIT: usize = 16 * 1024;
+
 const USER_AGENT: &str = concat!("haiku/", env!("CARGO_PKG_VERSION"));
 
 /// The moment at which everything has to be done.
@@ -85,7 +89,7 @@ pub fn send(
     deadline: Deadline,
 ) -> Result<Answer<Body>, Failure> {
     let patience = CONNECT.min(deadline.left());
-    let mut request = agent(account, deadline)
+    let mut request = agent(account, body.len(), deadline)
         .post(&account.url)
         .header("Authorization", account.token.bearer())
         .header("Content-Type", "application/json");
@@ -126,7 +130,7 @@ pub fn pause(duration: Duration) {
 }
 
 /// One connection for one attempt, so that a retry never meets a connection gone stale.
-fn agent(account: &Account, deadline: Deadline) -> Agent {
+fn agent(account: &Account, body_length: usize, deadline: Deadline) -> Agent {
     let proxy = account.proxy.as_ref().map(|proxy| proxy.address.clone());
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
@@ -139,6 +143,9 @@ fn agent(account: &Account, deadline: Deadline) -> Agent {
         .max_redirects(0)
         .max_redirects_will_error(false)
         .max_idle_connections(0)
+        .max_response_header_size(HEADER_LIMIT)
+        .input_buffer_size(2 * HEADER_LIMIT)
+        .output_buffer_size(body_length.clamp(HEADER_LIMIT, 128 * 1024))
         .timeout_global(Some(deadline.left()))
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))

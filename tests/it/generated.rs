@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::CommandFactory;
-use clap::builder::Resettable;
 use clap_complete::{Generator, Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -42,14 +41,11 @@ fn is_current(path: &str, expected: &str) {
     }
 }
 
-/// The definition without what only `--help` shows: the man page says it in its own sections.
-fn definition() -> clap::Command {
-    args::Args::command().after_long_help(Resettable::Reset)
-}
-
 fn man_page() -> String {
     let mut page = Vec::new();
-    let man = Man::new(definition()).date(DATE).manual("User Commands");
+    let man = Man::new(args::Args::command())
+        .date(DATE)
+        .manual("User Commands");
     man.render(&mut page).unwrap();
     let mut rest = Roff::new();
     rest.control("SH", ["EXIT STATUS"]);

@@ -5,8 +5,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use crate::authority::Authority;
 use crate::server::Server;
-use crate::tls::Authority;
+
 use crate::{Run, TOKEN, bare, run};
 
 /// A proxy that leads everybody to one port on loopback, and notes what it was asked.
