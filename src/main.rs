@@ -3,6 +3,7 @@
 mod account;
 mod args;
 mod attach;
+mod body;
 mod cli;
 mod error;
 mod input;
@@ -18,6 +19,7 @@ mod request;
 mod response;
 mod retry;
 mod sse;
+mod stream;
 mod transport;
 
 use std::env;

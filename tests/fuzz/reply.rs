@@ -3,6 +3,8 @@
 #![no_main]
 #![allow(dead_code)]
 
+#[path = "../../src/body.rs"]
+mod body;
 #[path = "../../src/error.rs"]
 mod error;
 #[path = "../../src/input.rs"]
@@ -21,6 +23,8 @@ mod response;
 mod retry;
 #[path = "../../src/sse.rs"]
 mod sse;
+#[path = "../../src/stream.rs"]
+mod stream;
 
 use std::path::Path;
 
