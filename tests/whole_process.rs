@@ -384,14 +384,24 @@ impl Place {
 
 /// Answers by the first part of the path, with what was rendered beforehand.
 fn serve(note: mpsc::Sender<Instant>) -> u16 {
-    let text = "word and another wor\n";
+    // As prose has it, one delta in ten ends a line.
+    let prose = |count| {
+        let text = |i| {
+            if i % 10 == 9 {
+                "and there it ends .\n\n"
+            } else {
+                "word and another word "
+            }
+        };
+        (0..count).map(text).collect::<Vec<_>>()
+    };
     let reply = server::message("The answer is short.", "end_turn").to_string();
     let stream = |pieces: &[&str]| server::event_stream(&server::events(pieces, "end_turn"));
     let answers: Arc<[(&str, Vec<u8>)]> = Arc::new([
         ("small", server::json_response(200, reply)),
         ("stream", stream(&["The ", "answer ", "is ", "short."])),
-        ("long", stream(&vec![text; 230_000])),
-        ("20MB", stream(&vec![text; 110_000])),
+        ("long", stream(&prose(230_000))),
+        ("20MB", stream(&prose(110_000))),
     ]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
