@@ -69,6 +69,11 @@ impl Token {
     pub fn blot(&self, text: &str) -> String {
         text.replace(&self.0, "[token]")
     }
+
+    /// The failure without the token in the server's words.
+    pub fn blot_failure(&self, failure: Failure) -> Failure {
+        failure.map_said(|said| self.blot(said))
+    }
 }
 
 impl fmt::Debug for Token {

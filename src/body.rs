@@ -184,7 +184,8 @@ fn not_a_message(status: u16, body: &[u8], error: &serde_json::Error) -> Failure
     if error.is_eof() {
         return garbled("the reply was cut off on its way: its JSON has no end");
     }
-    garbled(&format!("the reply is garbled: {error}"))
+    // serde repeats what it found, be it megabytes or the token: those are the server's words.
+    garbled("the reply is garbled").said(error.to_string())
 }
 
 /// JSON on one line. A line end in JSON is white space between its parts, and nothing else.

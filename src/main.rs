@@ -90,7 +90,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let reply = ask(&call, &mut output, report)?;
     let verdict = reply.verdict(form);
     output.finish(verdict.is_ok())?;
-    verdict
+    verdict.map_err(|failure| account.token.blot_failure(failure))
 }
 
 /// What is written, and whether the model is asked for a stream: only a person who watches text
@@ -201,7 +201,7 @@ fn ask(call: &Call<'_>, output: &mut Output, report: Report) -> Result<Reply, Fa
         let mut reply = Reply::default();
         let outcome = transport::send(account, call.body, call.stream, deadline)
             .and_then(|answer| response::read(answer, asked, output, &mut reply))
-            .map_err(|failure| failure.map_said(|said| account.token.blot(said)));
+            .map_err(|failure| account.token.blot_failure(failure));
         let summarize = || report.note(&account.token.blot(&reply.summary(deadline.started())));
         let Err(failure) = outcome else {
             summarize();

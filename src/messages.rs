@@ -3,7 +3,10 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::error::Failure;
+use crate::error::{Failure, shorten};
+
+/// The most of serde's words that is shown, in characters: they repeat what they complain of.
+const LONGEST: usize = 200;
 
 /// Messages as they were given: key order and number spelling reach the body unchanged.
 #[derive(Debug, Default)]
@@ -158,10 +161,8 @@ fn last_text(mut blocks: Vec<Block>) -> Result<String, String> {
 /// not the file's.
 fn reason(error: serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(at) => text[..at].into(),
-        None => text,
-    }
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    shorten(&text[..end], LONGEST)
 }
 
 #[cfg(test)]

@@ -7,11 +7,14 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::body;
-use crate::error::{Exit, Failure};
+use crate::error::{Exit, Failure, shorten};
 use crate::output::Output;
 use crate::refusal::{self, Context, Said};
 use crate::retry::Hints;
 use crate::stream;
+
+/// The most of a header that is shown, in characters.
+const LONGEST_HEADER: usize = 100;
 
 /// What of a response is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,8 +152,12 @@ impl Reply {
             Some(at) => format!("first text after {:.2} s, {done}", seconds(at)),
             None => done,
         });
-        parts.extend(self.cache.as_ref().map(|status| format!("cache {status}")));
-        parts.extend(self.log.as_ref().map(|id| format!("log {id}")));
+        let header = |name: &str, value: &Option<String>| {
+            let value = value.as_deref()?;
+            Some(format!("{name} {}", shorten(value, LONGEST_HEADER)))
+        };
+        parts.extend(header("cache", &self.cache));
+        parts.extend(header("log", &self.log));
         parts.join("; ")
     }
 

@@ -276,13 +276,10 @@ impl Stream<'_> {
 /// The data of an event that is JSON. Checked once as a whole, its strings need no check of their
 /// own.
 fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        garbled(&format!(
-            "the reply is garbled: an event in it is not what it should be: {why}"
-        ))
-    };
-    let text = std::str::from_utf8(data).map_err(|error| wrong(&error))?;
-    serde_json::from_str(text).map_err(|error| wrong(&error))
+    // serde repeats what it found, be it megabytes or the token: those are the server's words.
+    let wrong = |why: String| garbled("the reply is garbled in one of its events").said(why);
+    let text = std::str::from_utf8(data).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(text).map_err(|error| wrong(error.to_string()))
 }
 
 /// A failure that came inside a stream. Only an overload passes so quickly that it is worth

@@ -221,17 +221,57 @@ fn no_backtrace_whatever_the_environment_says() {
 
 #[test]
 fn a_token_that_comes_back_is_blotted_out() {
+    use crate::TOKEN;
+
+    let mut reply = message("text", TOKEN);
+    reply["content"][0]["type"] = json!(TOKEN);
     for body in [
-        json!({"errors": [{"code": 1, "message": format!("bad token {}", crate::TOKEN)}]})
-            .to_string(),
-        format!("no access for {}", crate::TOKEN),
-        json!({"error": {"message": format!("{}{}", "x".repeat(290), crate::TOKEN)}}).to_string(),
+        json!({"errors": [{"code": 1, "message": format!("bad token {TOKEN}")}]}).to_string(),
+        format!("no access for {TOKEN}"),
+        json!({"error": {"message": format!("{}{TOKEN}", "x".repeat(290))}}).to_string(),
+        json!({"content": TOKEN}).to_string(),
+        json!({"content": [{"type": "text", "text": [TOKEN]}]}).to_string(),
+        json!({"usage": TOKEN}).to_string(),
+        reply.to_string(),
+        json!({"nothing": TOKEN}).to_string(),
     ] {
         for status in [200, 401, 500] {
-            let server = Server::sending(json_response(status, &body));
+            let headers = [
+                ("cf-aig-log-id", TOKEN),
+                ("content-type", "application/json"),
+            ];
+            let server = Server::sending(http(status, &headers, &body));
             let run = ask(&server, &["-v", "--retries", "0", "hi"]);
-            assert!(run.code == 3 || run.code == 4);
-            assert!(!run.err.contains(&crate::TOKEN[..6]), "{run:?}");
+            assert!((3..=5).contains(&run.code), "{run:?}");
+            assert!(!run.err.contains(&TOKEN[..6]), "{run:?}");
+            assert!(run.err.contains("[token]"), "{run:?}");
         }
     }
+    for data in [
+        json!({"type": "error", "error": {"message": TOKEN}}),
+        json!({"type": "message_delta", "delta": TOKEN}),
+        json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": [TOKEN]}}),
+    ] {
+        let server = Server::sending(event_stream(&[format!("data: {data}\n\n")]));
+        let run = ask(&server, &["--stream", "hi"]).ends(4).prints("");
+        assert!(!run.err.contains(&TOKEN[..6]), "{run:?}");
+    }
+}
+
+#[test]
+fn what_is_complained_of_is_not_repeated_whole() {
+    let long = "x".repeat(1_000_000);
+    let server = Server::sending(json_response(200, json!({"content": long}).to_string()));
+    let run = ask(&server, &["hi"]).ends(4).says(&["garbled"]);
+    assert!(run.err.len() < 500);
+    let mut command = bare();
+    command.args(["--dry-run", "--messages", "-"]);
+    let messages = json!([{"role": long, "content": "x"}]).to_string();
+    let run = crate::run(command.write_stdin(messages))
+        .ends(2)
+        .says(&["message 1"]);
+    assert!(run.err.len() < 500);
+    let mut command = bare();
+    let run = crate::run(command.args(["--dry-run", "-t", &long[..100_000], "x"])).ends(2);
+    assert!(run.err.len() < 500);
 }
