@@ -147,7 +147,12 @@ impl Reply {
         let mut parts = Vec::new();
         parts.extend(self.usage.summary());
         let seconds = |at: Instant| at.duration_since(started).as_secs_f64();
-        let done = format!("done after {:.2} s", seconds(Instant::now()));
+        let end = if self.stop_reason.is_some() {
+            "done"
+        } else {
+            "ended"
+        };
+        let done = format!("{end} after {:.2} s", seconds(Instant::now()));
         parts.push(match self.first_text {
             Some(at) => format!("first text after {:.2} s, {done}", seconds(at)),
             None => done,

@@ -207,7 +207,7 @@ fn v_says_what_is_known_of_a_failure() {
     let run = ask(&server, &["-v", "hi"]).ends(3);
     let lines: Vec<_> = run.err.lines().collect();
     assert_eq!(lines.len(), 2);
-    assert!(lines[0].starts_with("haiku: done after 0."), "{run:?}");
+    assert!(lines[0].starts_with("haiku: ended after 0."), "{run:?}");
     assert!(lines[0].ends_with("; log 01J"), "{run:?}");
     assert!(lines[1].starts_with("haiku: HTTP 401"), "{run:?}");
 }
