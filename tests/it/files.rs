@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::server::{
     Server, Step, chunk, event_stream, event_stream_head, events, json_response, message,
 };
-use crate::{Run, at, run};
+use crate::{Run, at, process, run};
 
 const OLD: &str = "old\ncontent\n";
 
@@ -254,11 +254,7 @@ fn standard_output_that_is_a_file_is_not_replaced() {
     for (name, expected) in [("/dev/stdout", "hi\n"), ("/dev/fd/1", "hi\n")] {
         let out = File::create(&file).unwrap();
         let inode = out.metadata().unwrap().ino();
-        let status = Command::new(env!("CARGO_BIN_EXE_haiku"))
-            .env_clear()
-            .env("CLOUDFLARE_API_BASE_URL", server.url())
-            .env("CLOUDFLARE_ACCOUNT_ID", "x")
-            .env("CLOUDFLARE_API_TOKEN", "x")
+        let status = process(&server)
             .args(["-n", "-o", name, "hi"])
             .stdout(out)
             .status()
@@ -298,11 +294,7 @@ fn an_interrupted_run_leaves_nothing_behind() {
     )));
     steps.push(Step::Hold);
     let server = Server::always(steps);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_haiku"))
-        .env_clear()
-        .env("CLOUDFLARE_API_BASE_URL", server.url())
-        .env("CLOUDFLARE_ACCOUNT_ID", "x")
-        .env("CLOUDFLARE_API_TOKEN", "x")
+    let mut child = process(&server)
         .args(["-n", "--stream", "hi", "-o"])
         .arg(&file)
         .stdout(Stdio::piped())

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use crate::ask;
 use crate::server::{
     Server, Step, chunk, event_stream_head, events, head, http, json_response, message,
 };
+use crate::{ask, process};
 
 /// Far above what the program needs, far below what each of these servers would have it keep.
 const MOST_KILOBYTES: u64 = 150_000;
@@ -17,11 +17,7 @@ const MOST_KILOBYTES: u64 = 150_000;
 /// says `says`; gives its peak memory in kilobytes.
 #[track_caller]
 fn survives(server: &Server, args: &[&str], says: &str) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_haiku"))
-        .env_clear()
-        .env("CLOUDFLARE_API_BASE_URL", server.url())
-        .env("CLOUDFLARE_ACCOUNT_ID", "x")
-        .env("CLOUDFLARE_API_TOKEN", "x")
+    let mut child = process(server)
         .args(["-n", "--retries", "0", "--timeout", "30", "hi"])
         .args(args)
         .stdout(Stdio::null())

@@ -26,6 +26,7 @@ mod terminal;
 mod timing;
 mod tls;
 
+use std::process;
 use std::time::Duration;
 
 use assert_cmd::Command;
@@ -93,23 +94,35 @@ pub fn at(server: &Server) -> Command {
     command
 }
 
+/// The same for tests that need the process itself: its signals, descriptors and times. Its
+/// standard input is empty.
+pub fn process(server: &Server) -> process::Command {
+    let mut command = process::Command::new(env!("CARGO_BIN_EXE_haiku"));
+    command
+        .env_clear()
+        .env("CLOUDFLARE_API_BASE_URL", server.url())
+        .env("CLOUDFLARE_ACCOUNT_ID", "x")
+        .env("CLOUDFLARE_API_TOKEN", TOKEN)
+        .stdin(process::Stdio::null());
+    command
+}
+
 /// Runs `command` and checks what holds for every call: the token is nowhere, and every line on
 /// standard error begins with the program's name.
 #[track_caller]
 pub fn run(command: &mut Command) -> Run {
-    let output = command.output().expect("the binary runs");
-    let run = Run {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).expect("UTF-8"),
-        err: String::from_utf8(output.stderr).expect("UTF-8"),
-    };
-    check(&run);
-    run
+    checked(&command.output().expect("the binary runs"))
 }
 
-/// What holds for every call.
+/// How a call ended, after a look at what holds for every call.
 #[track_caller]
-pub fn check(run: &Run) {
+pub fn checked(output: &process::Output) -> Run {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let run = Run {
+        code: output.status.code().unwrap_or(-1),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    };
     assert!(
         !run.out.contains(TOKEN) && !run.err.contains(TOKEN),
         "{run:?}"
@@ -119,6 +132,7 @@ pub fn check(run: &Run) {
         "{run:?}"
     );
     assert!(!run.err.contains("panicked"), "{run:?}");
+    run
 }
 
 /// Runs the program against `server` with `args` and an empty standard input.

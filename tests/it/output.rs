@@ -9,29 +9,16 @@ use std::time::{Duration, Instant};
 use crate::server::{
     Server, Step, chunk, delta, event, event_stream_head, events, json_response, message,
 };
-use crate::{Run, TOKEN, check};
+use crate::{Run, checked, process};
 
 fn command(server: &Server) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_haiku"));
-    command
-        .env_clear()
-        .env("CLOUDFLARE_API_BASE_URL", server.url())
-        .env("CLOUDFLARE_ACCOUNT_ID", "x")
-        .env("CLOUDFLARE_API_TOKEN", TOKEN)
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped());
+    let mut command = process(server);
+    command.stderr(Stdio::piped());
     command
 }
 
 fn finish(command: &mut Command) -> Run {
-    let output = command.output().unwrap();
-    let run = Run {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    };
-    check(&run);
-    run
+    checked(&command.output().unwrap())
 }
 
 fn full() -> File {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::server::Server;
-use crate::{ask, at, bare, dry, run};
+use crate::{ask, at, bare, dry, process, run};
 
 /// The prompt that `args` and `stdin` make.
 fn prompt(args: &[&str], stdin: &str) -> String {
@@ -164,11 +164,7 @@ fn bad_utf8_is_named_by_its_offset() {
 #[test]
 fn input_over_32_mb_is_refused_without_reading_on() {
     let server = Server::documented();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_haiku"))
-        .env_clear()
-        .env("CLOUDFLARE_API_BASE_URL", server.url())
-        .env("CLOUDFLARE_ACCOUNT_ID", "x")
-        .env("CLOUDFLARE_API_TOKEN", "x")
+    let mut child = process(&server)
         .arg("question")
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())

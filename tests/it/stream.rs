@@ -6,7 +6,7 @@ use crate::server::{
     Server, Step, chunk, delta, event, event_stream, event_stream_head, events, head, http,
     json_response, message,
 };
-use crate::{Run, ask};
+use crate::{Run, ask, process};
 
 fn stream(events: &[impl AsRef<[u8]>]) -> Server {
     Server::sending(event_stream(events))
@@ -263,7 +263,7 @@ fn a_blank_stream_is_no_answer() {
 #[test]
 fn text_follows_each_delta_at_once() {
     use std::io::Read;
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
     use std::time::Duration;
 
     let all = events(&["first", " second"], "end_turn");
@@ -275,11 +275,7 @@ fn text_follows_each_delta_at_once() {
     steps.push(Step::Wait(Duration::from_secs(2)));
     steps.push(Step::Send(chunk(all[4..].concat())));
     let server = Server::always(steps);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_haiku"))
-        .env_clear()
-        .env("CLOUDFLARE_API_BASE_URL", server.url())
-        .env("CLOUDFLARE_ACCOUNT_ID", "x")
-        .env("CLOUDFLARE_API_TOKEN", "x")
+    let mut child = process(&server)
         .args(["--stream", "hi"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

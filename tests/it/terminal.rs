@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -10,7 +10,7 @@ use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 use serde_json::json;
 
 use crate::server::{Server, event_stream, events, json_response, message};
-use crate::{TOKEN, dry};
+use crate::{dry, process};
 
 /// The two ends of a terminal that passes on what is written to it as it is.
 fn terminal() -> (File, File) {
@@ -42,21 +42,10 @@ fn read_all(mut master: File) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn command(server: &Server) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_haiku"));
-    command
-        .env_clear()
-        .env("CLOUDFLARE_API_BASE_URL", server.url())
-        .env("CLOUDFLARE_ACCOUNT_ID", "x")
-        .env("CLOUDFLARE_API_TOKEN", TOKEN)
-        .stdin(Stdio::null());
-    command
-}
-
 /// What `args` print on a terminal, standard error included.
 fn on_terminal(server: &Server, args: &[&str]) -> (i32, String) {
     let (master, slave) = terminal();
-    let mut command = command(server);
+    let mut command = process(server);
     command
         .args(args)
         .stdout(slave.try_clone().unwrap())
@@ -135,7 +124,7 @@ fn a_message_about_a_broken_stream_stands_on_its_own_line() {
 fn a_terminal_as_standard_input_is_not_read_unasked() {
     let server = Server::documented();
     let (_master, slave) = terminal();
-    let output = command(&server).arg("hi").stdin(slave).output().unwrap();
+    let output = process(&server).arg("hi").stdin(slave).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"hi\n");
 }
@@ -144,7 +133,7 @@ fn a_terminal_as_standard_input_is_not_read_unasked() {
 fn a_dash_reads_a_terminal() {
     let server = Server::documented();
     let (mut master, slave) = terminal();
-    let mut command = command(&server);
+    let mut command = process(&server);
     command
         .args(["-", "and more"])
         .stdin(slave)
@@ -165,7 +154,7 @@ fn no_prompt_at_a_terminal_shows_the_usage() {
     for args in [&[][..], &["  "], &["-n"]] {
         let (_master, slave) = terminal();
         // Without an account, too: this is what a newcomer sees first.
-        let output = command(&server)
+        let output = process(&server)
             .env_clear()
             .args(args)
             .stdin(slave)
@@ -184,7 +173,7 @@ fn a_hint_after_three_seconds_of_silence() {
     let server = Server::documented();
     let waiting = |args: &[&str], stderr: Stdio| {
         let (reader, writer) = std::io::pipe().unwrap();
-        let mut command = command(&server);
+        let mut command = process(&server);
         command
             .args(args)
             .stdin(reader)
