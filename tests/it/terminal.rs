@@ -191,7 +191,7 @@ fn a_hint_after_three_seconds_of_silence() {
         waiting(&["-", "hi"], dash_slave.into()),
         waiting(&["hi"], Stdio::piped()),
     ];
-    std::thread::sleep(Duration::from_millis(3500));
+    std::thread::sleep(Duration::from_millis(4500));
     let mut errors = Vec::new();
     for (child, writer) in &mut calls {
         writer.write_all(b"x").unwrap();
