@@ -377,10 +377,13 @@ fn a_conversation() {
         vec![Step::Send(match n {
             2 => json_response(401, "{}"),
             3 => json_response(200, message("half", "max_tokens").to_string()),
-            _ => json_response(
-                200,
-                message(&format!("answer to {count}"), "end_turn").to_string(),
-            ),
+            _ => {
+                // Bare or wrapped, the recipe finds the message.
+                let answer = message(&format!("answer to {count}"), "end_turn");
+                let wrapped = json!({"success": true, "errors": [], "result": answer});
+                let body = if n == 1 { wrapped } else { answer };
+                json_response(200, body.to_string())
+            }
         })]
     }));
     assert_eq!(
