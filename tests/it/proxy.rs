@@ -1,7 +1,7 @@
 //! Proxies: which one is asked, what it is told, and what it means when it fails.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -65,7 +65,7 @@ fn connect(client: &mut TcpStream) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-/// SOCKS 5 without a password, to a host by its name.
+/// SOCKS 5 without a password, to a host by its name or its IPv4 address.
 fn socks(client: &mut TcpStream) -> Option<String> {
     let mut greeting = [0; 2];
     client.read_exact(&mut greeting).ok()?;
@@ -73,13 +73,22 @@ fn socks(client: &mut TcpStream) -> Option<String> {
         .read_exact(&mut vec![0; usize::from(greeting[1])])
         .ok()?;
     client.write_all(&[5, 0]).ok()?;
-    let mut head = [0; 5];
+    let mut head = [0; 4];
     client.read_exact(&mut head).ok()?;
-    let mut rest = vec![0; usize::from(head[4]) + 2];
-    client.read_exact(&mut rest).ok()?;
+    let host = if head[3] == 1 {
+        let mut address = [0; 4];
+        client.read_exact(&mut address).ok()?;
+        Ipv4Addr::from(address).to_string()
+    } else {
+        let mut length = [0];
+        client.read_exact(&mut length).ok()?;
+        let mut name = vec![0; usize::from(length[0])];
+        client.read_exact(&mut name).ok()?;
+        String::from_utf8(name).ok()?
+    };
+    client.read_exact(&mut [0; 2]).ok()?;
     client.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 1]).ok()?;
-    rest.truncate(rest.len() - 2);
-    String::from_utf8(rest).ok()
+    Some(host)
 }
 
 /// A server behind TLS, and the CA to trust.
@@ -205,12 +214,16 @@ fn credentials_go_to_the_proxy_alone() {
 fn socks_takes_the_name_or_the_address() {
     let site = Site::new();
     let proxy = Proxy::new(socks, site.port);
-    let address = format!("socks5h://127.0.0.1:{}", proxy.port);
-    site.ask("https://api.test", &[("ALL_PROXY", &address)])
+    let by_name = format!("socks5h://127.0.0.1:{}", proxy.port);
+    let by_address = format!("socks5://127.0.0.1:{}", proxy.port);
+    site.ask("https://api.test", &[("ALL_PROXY", &by_name)])
         .ends(0)
         .quiet()
         .prints("hi\n");
-    assert_eq!(proxy.asked(), ["api.test"]);
+    site.ask("https://127.0.0.1", &[("HTTPS_PROXY", &by_address)])
+        .ends(3)
+        .says(&["another host name", "through the proxy"]);
+    assert_eq!(proxy.asked(), ["api.test", "127.0.0.1"]);
 }
 
 #[test]
