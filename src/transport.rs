@@ -16,9 +16,13 @@ use crate::retry::Hints;
 /// The longest that looking up a name, and then connecting, may each take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// The most that the head of a response, and that of the request, may take, in bytes. Cloudflare's
-/// own limits are not above it. Buffers that hold little more are made in no time.
+/// The most that the head of a response may take, and that of the request without the user's own
+/// headers, in bytes: many times what they do take. Buffers that hold little more are made in no
+/// time.
 const HEADER_LIMIT: usize = 16 * 1024;
+
+/// The most of the request's body that is sent at once, in bytes.
+const LARGEST_PIECE: usize = 128 * 1024;
 
 const USER_AGENT: &str = concat!("haiku/", env!("CARGO_PKG_VERSION"));
 
@@ -132,6 +136,11 @@ pub fn pause(duration: Duration) {
 /// One connection for one attempt, so that a retry never meets a connection gone stale.
 fn agent(account: &Account, body_length: usize, deadline: Deadline) -> Agent {
     let proxy = account.proxy.as_ref().map(|proxy| proxy.address.clone());
+    let sizes = account
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len());
+    let headers: usize = sizes.sum();
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
         .build();
@@ -145,7 +154,7 @@ fn agent(account: &Account, body_length: usize, deadline: Deadline) -> Agent {
         .max_idle_connections(0)
         .max_response_header_size(HEADER_LIMIT)
         .input_buffer_size(2 * HEADER_LIMIT)
-        .output_buffer_size(body_length.clamp(HEADER_LIMIT, 128 * 1024))
+        .output_buffer_size(headers + body_length.clamp(HEADER_LIMIT, LARGEST_PIECE))
         .timeout_global(Some(deadline.left()))
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))

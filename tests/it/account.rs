@@ -51,6 +51,14 @@ fn the_request_carries_these_headers() {
 }
 
 #[test]
+fn a_long_header_is_sent_whole() {
+    let server = Server::documented();
+    let long = "a".repeat(100_000);
+    ask(&server, &["-H", &format!("X-A: {long}"), "hi"]).ends(0);
+    assert_eq!(server.request().header("x-a"), Some(long.as_str()));
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let without = |name: &str| {
         let server = Server::documented();
