@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::{Exit, Failure, shorten};
+use crate::error::{Again, Exit, Failure, shorten};
 use crate::retry::Hints;
 
 /// The most of an error's body that is read, in bytes: no message is that long.
@@ -138,6 +138,7 @@ pub fn refused(status: u16, said: &Said, hints: Hints, context: Context<'_>) -> 
     if (300..400).contains(&status) {
         // The page of a redirect says nothing but where it leads, and nobody goes there.
         return failure
+            .again(Again::Never)
             .said("the server redirects, and redirects are not followed")
             .advice("check --base-url");
     }
@@ -375,7 +376,7 @@ mod tests {
             let said = Said::parse(body.as_bytes());
             let failure = failed_inside(200, &said, CONTEXT);
             assert_eq!(failure.exit as u8, exit, "{code}");
-            assert_eq!(failure.again, crate::error::Again::Never);
+            assert_eq!(failure.again, Again::Never);
         }
     }
 }

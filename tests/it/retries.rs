@@ -141,6 +141,10 @@ fn x_should_retry_decides() {
     let (run, requests) = after(refusal(529, &[SOON[0], ("x-should-retry", "false")]), &[]);
     run.ends(4);
     assert_eq!(requests, 1);
+    // But for a redirect: that leads away from here, however often it is asked.
+    let (run, requests) = after(refusal(307, &[SOON[0], ("x-should-retry", "true")]), &[]);
+    run.ends(3);
+    assert_eq!(requests, 1);
 }
 
 #[test]
