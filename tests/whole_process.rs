@@ -307,12 +307,29 @@ impl Place {
     fn others(&self) -> Vec<(&'static str, Call, f64)> {
         let mut others = Vec::new();
         if find("xh").is_some() {
-            let body = format!("@{}", self.file("small.json").display());
-            others.push((
-                "xh",
-                Call::new("xh", &["--body", "POST", &self.url("small"), &body]),
-                1.0,
-            ));
+            let body = fs::read_to_string(self.file("small.json")).unwrap();
+            let args = [
+                "--ignore-stdin",
+                "--body",
+                "POST",
+                &self.url("small"),
+                "--raw",
+                &body,
+            ];
+            others.push(("xh", Call::new("xh", &args), 1.0));
+        }
+        if find("aichat").is_some() {
+            let url = self.url("small");
+            let config = format!(
+                "model: claude:haiku\nsave: false\nclients:\n- type: claude\n  api_base: {url}\n  api_key: x\n  \
+                 models:\n  - name: haiku\n    max_output_tokens: 8192\n    require_max_tokens: true\n"
+            );
+            fs::write(self.file("config.yaml"), config).unwrap();
+            let folder = self.folder.path().to_str().unwrap();
+            let call = Call::new("aichat", &["-S", "hi"])
+                .set("AICHAT_CONFIG_DIR", folder)
+                .set("HOME", folder);
+            others.push(("aichat", call, 1.0));
         }
         others
     }
