@@ -137,6 +137,8 @@ mod tests {
             .advice("see --model");
         assert_eq!(failure.to_string(), "HTTP 404: no such model; see --model");
         assert_eq!(Failure::usage("no prompt").to_string(), "no prompt");
+        let failure = Failure::usage("a").advice("b").advice("").advice("c");
+        assert_eq!(failure.to_string(), "a; b; c");
     }
 
     #[test]

@@ -200,6 +200,7 @@ mod tests {
             "://",
             "http://p:99999",
             "http://secret@",
+            "http://:80",
             "a b",
         ] {
             let why = chosen("x.example", &[("HTTPS_PROXY", address)]).unwrap_err();

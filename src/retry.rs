@@ -180,6 +180,20 @@ mod tests {
     }
 
     #[test]
+    fn a_final_failure_names_the_pause() {
+        let named = |pause, left| {
+            let failure = Failure::usage("x").again(Again::After(ms(pause)));
+            name_pause(failure, ms(left)).to_string()
+        };
+        assert_eq!(named(2000, 3000), "x; the server asks to wait 2 s");
+        assert_eq!(
+            named(1250, 1250),
+            "x; the server asks to wait 1.25 s, longer than --timeout leaves"
+        );
+        assert_eq!(name_pause(Failure::usage("x"), ms(0)).to_string(), "x");
+    }
+
+    #[test]
     fn x_should_retry_decides_where_present() {
         let now = SystemTime::UNIX_EPOCH;
         for (header, transient, expected) in [

@@ -228,16 +228,23 @@ mod tests {
 
     #[test]
     fn what_has_no_end_is_given_up() {
-        let mut parser = Parser::default();
-        let piece = vec![b'x'; 1024 * 1024];
-        let fed = (0..20).try_for_each(|_| parser.feed(&piece, |_| Ok(())));
-        assert_eq!(fed, Err(TooLong));
+        assert_eq!(LIMIT, 16_777_216);
+        let half = vec![b'x'; LIMIT / 2];
+        let no_event = |_: Event<'_>| Ok(());
 
+        // A line that its end completes only in the next piece.
         let mut parser = Parser::default();
-        let line = [b"data:", &piece[..], b"\n"].concat();
-        let fed = (0..20).try_for_each(|_| parser.feed(&line, |_| Ok(())));
-        assert_eq!(fed, Err(TooLong));
-        assert!(parser.data.len() <= LIMIT);
+        assert_eq!(parser.feed(&half, no_event), Ok(()));
+        assert_eq!(parser.feed(&half, no_event), Ok(()));
+        assert_eq!(parser.feed(b"x", no_event), Err(TooLong));
+
+        // Data on many lines, each with a line feed between it and the next.
+        let mut parser = Parser::default();
+        let line = [b"data:", &half[..LIMIT / 2 - 1], b"\n"].concat();
+        assert_eq!(parser.feed(&line, no_event), Ok(()));
+        assert_eq!(parser.feed(&line, no_event), Ok(()));
+        assert_eq!(parser.data.len(), LIMIT - 1);
+        assert_eq!(parser.feed(b"data:x\n", no_event), Err(TooLong));
     }
 
     const PARTS: &[&[u8]] = &[
