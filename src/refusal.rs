@@ -356,6 +356,22 @@ mod tests {
     }
 
     #[test]
+    fn advice_is_given_only_where_it_fits() {
+        for (status, body) in [
+            (400, r#"{"errors":[{"code":2,"message":"x"}]}"#),
+            (
+                402,
+                r#"{"errors":[{"code":2021,"message":"Rate limit reached"}]}"#,
+            ),
+            (429, ""),
+            (500, ""),
+        ] {
+            let said = Said::parse(body.as_bytes());
+            assert_eq!(advice(status, &said, CONTEXT), "", "{status}");
+        }
+    }
+
+    #[test]
     fn an_error_inside_a_success_is_what_its_code_says() {
         for (code, exit) in [
             (10000, 3),

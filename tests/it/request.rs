@@ -243,3 +243,19 @@ fn a_dry_run_needs_no_account_and_sends_nothing() {
     ask(&server, &["--dry-run", "hi"]).ends(0);
     assert_eq!(server.requests().len(), 1);
 }
+
+#[test]
+fn a_dry_run_checks_every_option() {
+    for args in [
+        &["-H", "Host: x"][..],
+        &["-H", "no colon"],
+        &["--base-url", "http://example.com"],
+        &["--base-url", "nonsense"],
+        &["-g", "a b"],
+        &["--param", "x"],
+    ] {
+        run(bare().arg("--dry-run").args(args).arg("hi"))
+            .ends(2)
+            .prints("");
+    }
+}
