@@ -41,8 +41,7 @@ const CREDENTIALS: [&str; 5] = [
     "x-api-key",
 ];
 
-/// The API token. Neither Debug nor Display shows it.
-#[derive(Clone)]
+/// The API token. Debug does not show it, and there is no Display.
 pub struct Token(String);
 
 impl Token {
@@ -109,9 +108,7 @@ impl Account {
             None => self.host.clone(),
         }
     }
-}
 
-impl Account {
     /// Puts together what options and variables say; an option beats its variable, and an empty
     /// variable counts as absent.
     ///

@@ -179,7 +179,7 @@ fn says_something(error: &RawValue) -> bool {
 fn not_a_message(status: u16, body: &[u8], error: &serde_json::Error) -> Failure {
     if !body.trim_ascii_start().starts_with(b"{") {
         return garbled(&format!("HTTP {status} with a page instead of a message"))
-            .said(Said::parse(body).message);
+            .page(Said::parse(body).message);
     }
     if error.is_eof() {
         return garbled("the reply was cut off on its way: its JSON has no end");

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// two, never a page.
 const SAID_LIMIT: usize = 300;
 
+/// The most of a page that stands in for a message, in characters: its first words.
+const PAGE_LIMIT: usize = 120;
+
 /// How a call that did not succeed ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -44,6 +47,8 @@ pub struct Failure {
     pub again: Again,
     what: String,
     said: String,
+    /// The most of `said` that is shown, in characters.
+    said_limit: usize,
     advice: String,
 }
 
@@ -55,6 +60,7 @@ impl Failure {
             again: Again::Never,
             what: what.into(),
             said: String::new(),
+            said_limit: SAID_LIMIT,
             advice: String::new(),
         }
     }
@@ -67,6 +73,13 @@ impl Failure {
     /// Adds the server's own words.
     pub fn said(mut self, message: impl Into<String>) -> Self {
         self.said = message.into();
+        self
+    }
+
+    /// Adds the words of a page that the server sent instead of a message.
+    pub fn page(mut self, words: impl Into<String>) -> Self {
+        self.said = words.into();
+        self.said_limit = PAGE_LIMIT;
         self
     }
 
@@ -96,7 +109,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         if !self.said.is_empty() {
-            write!(f, ": {}", shorten(&self.said, SAID_LIMIT))?;
+            write!(f, ": {}", shorten(&self.said, self.said_limit))?;
         }
         if !self.advice.is_empty() {
             write!(f, "; {}", self.advice)?;
@@ -147,6 +160,10 @@ mod tests {
             .said("x".repeat(5000))
             .to_string();
         assert_eq!(line, format!("HTTP 400: {}…", "x".repeat(300)));
+        let line = Failure::new(Exit::Refused, "HTTP 400")
+            .page("x".repeat(5000))
+            .to_string();
+        assert_eq!(line, format!("HTTP 400: {}…", "x".repeat(120)));
     }
 
     #[test]

@@ -202,7 +202,7 @@ fn ask(call: &Call<'_>, output: &mut Output, report: Report) -> Result<Reply, Fa
         let outcome = transport::send(account, call.body, call.stream, deadline)
             .and_then(|answer| response::read(answer, asked, output, &mut reply))
             .map_err(|failure| account.token.blot_failure(failure));
-        let summarize = || report.note(&account.token.blot(&reply.summary(deadline.started())));
+        let summarize = || report.note(&reply.summary(deadline.started()));
         let Err(failure) = outcome else {
             summarize();
             return Ok(reply);

@@ -3,14 +3,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::{Again, Exit, Failure, shorten};
+use crate::error::{Again, Exit, Failure};
 use crate::retry::Hints;
 
 /// The most of an error's body that is read, in bytes: no message is that long.
 pub const BODY_LIMIT: usize = 64 * 1024;
-
-/// The most of a page that stands in for a message, in characters.
-const PAGE_WORDS: usize = 120;
 
 /// What this call can name in its advice.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +21,11 @@ pub struct Context<'a> {
 /// What a server said: its own words, and the numbers that its API gives to errors.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    /// The message, or the first words of a page.
+    /// The message, or the words of a page. Whole: only what shows it may shorten it, after the
+    /// token has been blotted out, or a part of the token could be left at its end.
     pub message: String,
+    /// The words are those of a page, or of JSON that is none of the known shapes.
+    pub is_page: bool,
     /// The `code` of each error.
     pub codes: Vec<i64>,
     /// The `type` of an error event, such as `overloaded_error`.
@@ -49,7 +49,8 @@ impl Said {
         let body = String::from_utf8_lossy(&body[..body.len().min(BODY_LIMIT)]);
         let Ok(json) = serde_json::from_str::<Body>(&body) else {
             return Said {
-                message: shorten(&words_of_page(&body), PAGE_WORDS),
+                message: words_of_page(&body),
+                is_page: true,
                 ..Said::default()
             };
         };
@@ -60,7 +61,8 @@ impl Said {
             said.take(&json.message);
         }
         if said.message.is_empty() {
-            said.message = shorten(&body, PAGE_WORDS);
+            said.message = body.into_owned();
+            said.is_page = true;
         }
         said
     }
@@ -119,10 +121,21 @@ impl Said {
         })
     }
 
+    /// Adds what was said to the failure that it is about.
+    fn tell(&self, failure: Failure) -> Failure {
+        if self.is_page {
+            failure.page(self.text())
+        } else {
+            failure.said(self.text())
+        }
+    }
+
     /// The message with its codes, as it is shown.
     fn text(&self) -> String {
         let codes: Vec<_> = self.codes.iter().map(i64::to_string).collect();
-        if codes.is_empty() {
+        if self.message.trim().is_empty() {
+            "the server gives no reason".into()
+        } else if codes.is_empty() {
             self.message.clone()
         } else {
             format!("{} (code {})", self.message, codes.join(", "))
@@ -142,9 +155,7 @@ pub fn refused(status: u16, said: &Said, hints: Hints, context: Context<'_>) -> 
             .said("the server redirects, and redirects are not followed")
             .advice("check --base-url");
     }
-    failure
-        .said(said.text())
-        .advice(advice(status, said, context))
+    said.tell(failure).advice(advice(status, said, context))
 }
 
 /// The failure that a 2xx response with an error in it is. It has begun, so it is not tried again.
@@ -155,7 +166,7 @@ pub fn failed_inside(status: u16, said: &Said, context: Context<'_>) -> Failure 
         None if said.is_spending_limit() => (Exit::Refused, advice(429, said, context)),
         None => (Exit::Transient, String::new()),
     };
-    Failure::new(exit, what).said(said.text()).advice(advice)
+    said.tell(Failure::new(exit, what)).advice(advice)
 }
 
 fn exit(status: u16, said: &Said) -> Exit {
@@ -281,17 +292,19 @@ mod tests {
     fn a_page_gives_its_first_words() {
         let page = "<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title><STYLE>p{color:red}</STYLE>\
                     <script>if (a<b) {}</script><!-- a > b --></head>\n<body><h1>Bad  gateway</h1>é</body></html>";
-        assert_eq!(
-            Said::parse(page.as_bytes()).message,
-            "502 Bad Gateway Bad gateway é"
-        );
+        let words = |page: &str| crate::error::shorten(&Said::parse(page.as_bytes()).message, 120);
+        assert_eq!(words(page), "502 Bad Gateway Bad gateway é");
         let long = format!("<html><body>{}</body></html>", "word ".repeat(1000));
-        assert_eq!(
-            Said::parse(long.as_bytes()).message.chars().count(),
-            PAGE_WORDS + 1
+        let failure = refused(
+            418,
+            &Said::parse(long.as_bytes()),
+            Hints::default(),
+            CONTEXT,
         );
-        assert_eq!(Said::parse(b"a < b").message, "a");
-        assert_eq!(Said::parse("<é<<>".as_bytes()).message, "");
+        let shown = "HTTP 418: ".len() + 120 + 1;
+        assert_eq!(failure.to_string().chars().count(), shown);
+        assert_eq!(words("a < b"), "a");
+        assert_eq!(words("<é<<>"), "");
     }
 
     #[test]

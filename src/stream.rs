@@ -156,12 +156,10 @@ pub fn read(
         Err(failure) => {
             stream.write(output)?;
             output.break_off();
-            let first = if output.has_begun() {
-                Again::Never
-            } else {
-                failure.again
-            };
-            Err(failure.again(first))
+            if output.has_begun() {
+                return Err(failure.again(Again::Never));
+            }
+            Err(failure)
         }
     }
 }

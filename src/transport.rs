@@ -118,8 +118,8 @@ pub fn send(
             text("retry-after"),
             SystemTime::now(),
         ),
-        cache: text("cf-aig-cache-status").map(Into::into),
-        log: text("cf-aig-log-id").map(Into::into),
+        cache: text("cf-aig-cache-status").map(|text| account.token.blot(text)),
+        log: text("cf-aig-log-id").map(|text| account.token.blot(text)),
         body: Body {
             reader: body.into_reader(),
             host: account.host.clone(),

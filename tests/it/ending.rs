@@ -234,10 +234,16 @@ fn a_token_that_comes_back_is_blotted_out() {
         json!({"usage": TOKEN}).to_string(),
         reply.to_string(),
         json!({"nothing": TOKEN}).to_string(),
+        // Where the message is cut, no part of the token is left over.
+        format!("{} {TOKEN} and more", "x".repeat(112)),
+        format!("{} {TOKEN} and more", "x".repeat(240)),
+        format!("<p>{}{TOKEN}</p>{TOKEN}", "x".repeat(240)),
+        json!({"odd": format!("{}{TOKEN}{TOKEN}", "x".repeat(105))}).to_string(),
     ] {
         for status in [200, 401, 500] {
+            let log = format!("{TOKEN}{}{TOKEN}", "x".repeat(85));
             let headers = [
-                ("cf-aig-log-id", TOKEN),
+                ("cf-aig-log-id", log.as_str()),
                 ("content-type", "application/json"),
             ];
             let server = Server::sending(http(status, &headers, &body));
