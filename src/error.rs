@@ -1,134 +1,185 @@
-//! What can fail, the exit status it ends with, and whether trying again may help.
+//! Errors that are not the caller's mistake: exit status, whether to retry, and the line that explains them.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
-/// The longest part of a server's message that is shown, in characters: enough for a sentence or
-/// two, never a page.
-const SAID_LIMIT: usize = 300;
+/// The most of a server's message that is shown: enough for a sentence or two.
+const MAX_SERVER_CHARS: usize = 300;
 
-/// The most of a page that stands in for a message, in characters: its first words.
-const PAGE_LIMIT: usize = 120;
+/// A shorter beginning of the token at the end of a text is taken for ordinary words.
+const MIN_PARTIAL_TOKEN_CHARS: usize = 4;
 
-/// How a call that did not succeed ends.
+/// How the program ends. The contract gives each number its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum ExitStatus {
     /// The output cannot be written.
-    Output = 1,
-    /// The call is wrong: an option, the prompt, an input file, a missing setting.
+    OutputFailed = 1,
+    /// The call itself is wrong, or a setting is missing.
     Usage = 2,
-    /// Refused, and would be again.
-    Refused = 3,
-    /// Failed, but may work later.
-    Transient = 4,
-    /// The reply came, but is not a finished answer.
+    /// Rejected, and retrying will not help.
+    Rejected = 3,
+    /// Failed, but may succeed later.
+    Temporary = 4,
+    /// A reply arrived, but it is not a finished answer.
     Unfinished = 5,
-    /// The reader of standard output left: what a shell reports of a program that SIGPIPE ended.
-    ReaderLeft = 141,
+    /// The reader of standard output is gone: what a shell reports after SIGPIPE.
+    BrokenPipe = 141,
 }
 
-/// Whether a failed attempt may be repeated.
+/// Whether a failed attempt may be repeated, and after which delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
-    /// It cannot help, or what it brought is already paid for.
+pub enum Retry {
     Never,
-    /// Yes, after a pause of our own choosing.
+    /// After a delay that doubles from half a second.
     Backoff,
-    /// Yes, after the pause the server asked for.
+    /// After a delay that doubles from two seconds: the rate limit counts by the minute.
+    RateLimitBackoff,
+    /// After the delay that the server asked for.
     After(Duration),
 }
 
-/// One failure: what failed, what the server said of it, what to do.
+/// An error that says more than "the call is wrong". Every other error is untyped and means
+/// [`ExitStatus::Usage`].
 #[derive(Debug)]
-pub struct Failure {
-    /// The exit status.
-    pub exit: Exit,
-    /// Whether another attempt may be made.
-    pub again: Again,
-    what: String,
-    said: String,
-    /// The most of `said` that is shown, in characters.
-    said_limit: usize,
-    advice: String,
+pub struct Error {
+    pub status: ExitStatus,
+    pub retry: Retry,
+    /// The API token is to be checked.
+    pub is_about_token: bool,
+    message: String,
+    server_message: Option<Redacted>,
+    advice: Vec<String>,
 }
 
-impl Failure {
-    /// A failure that is not tried again.
-    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Failure {
-            exit,
-            again: Again::Never,
-            what: what.into(),
-            said: String::new(),
-            said_limit: SAID_LIMIT,
-            advice: String::new(),
+impl Error {
+    pub fn new(status: ExitStatus, message: impl Into<String>) -> Self {
+        Error {
+            status,
+            retry: Retry::Never,
+            is_about_token: false,
+            message: message.into(),
+            server_message: None,
+            advice: Vec::new(),
         }
     }
 
-    /// The call is wrong: exit status 2.
-    pub fn usage(what: impl Into<String>) -> Self {
-        Failure::new(Exit::Usage, what)
+    pub fn rejected(message: impl Into<String>) -> Self {
+        Error::new(ExitStatus::Rejected, message)
     }
 
-    /// Adds the server's own words.
-    pub fn said(mut self, message: impl Into<String>) -> Self {
-        self.said = message.into();
-        self
+    pub fn temporary(message: impl Into<String>) -> Self {
+        Error::new(ExitStatus::Temporary, message)
     }
 
-    /// Adds the words of a page that the server sent instead of a message.
-    pub fn page(mut self, words: impl Into<String>) -> Self {
-        self.said = words.into();
-        self.said_limit = PAGE_LIMIT;
-        self
+    pub fn retry(self, retry: Retry) -> Self {
+        Error { retry, ..self }
     }
 
-    /// Adds what to do about it, after what has been said of that before.
-    pub fn advice(mut self, advice: impl AsRef<str>) -> Self {
-        if !self.advice.is_empty() && !advice.as_ref().is_empty() {
-            self.advice.push_str("; ");
+    /// Adds what the server said, after the message and a colon.
+    pub fn server_message(self, words: Redacted) -> Self {
+        Error {
+            server_message: Some(words),
+            ..self
         }
-        self.advice.push_str(advice.as_ref());
-        self
     }
 
-    /// Says whether another attempt may be made.
-    pub fn again(mut self, again: Again) -> Self {
-        self.again = again;
-        self
-    }
-
-    /// Rewrites the server's own words, before they are shortened.
-    pub fn map_said(mut self, rewrite: impl FnOnce(&str) -> String) -> Self {
-        self.said = rewrite(&self.said);
+    /// Adds what to do about it, after a semicolon.
+    pub fn advice(mut self, advice: impl Into<String>) -> Self {
+        self.advice.push(advice.into());
         self
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        if !self.said.is_empty() {
-            write!(f, ": {}", shorten(&self.said, self.said_limit))?;
+        f.write_str(&self.message)?;
+        if let Some(words) = &self.server_message {
+            write!(f, ": {}", words.shortened(MAX_SERVER_CHARS))?;
         }
-        if !self.advice.is_empty() {
-            write!(f, "; {}", self.advice)?;
+        for advice in &self.advice {
+            write!(f, "; {advice}")?;
         }
         Ok(())
     }
 }
 
-/// `text` with every run of white space as one blank, cut after `limit` characters.
-pub fn shorten(text: &str, limit: usize) -> String {
+impl std::error::Error for Error {}
+
+/// The exit status that `error` stands for, whatever context has been added to it.
+pub fn exit_status(error: &anyhow::Error) -> ExitStatus {
+    error
+        .downcast_ref::<Error>()
+        .map_or(ExitStatus::Usage, |error| error.status)
+}
+
+/// Text from a server without the token. An [`Error`] takes a server's words only as this type,
+/// so that a forgotten redaction does not compile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redacted(String);
+
+impl Redacted {
+    /// Replaces `secret` in `text`, also if white space, control characters, backslashes or the
+    /// semicolon between two joined messages split it, or the end of the text cuts it off.
+    pub fn new(text: &str, secret: &str) -> Redacted {
+        let mut redacted = String::with_capacity(text.len());
+        let mut kept_to = 0;
+        for range in occurrences(text, secret) {
+            redacted.push_str(&text[kept_to..range.start]);
+            redacted.push_str("[redacted]");
+            kept_to = range.end;
+        }
+        redacted.push_str(&text[kept_to..]);
+        Redacted(redacted)
+    }
+
+    /// The text on one line: each run of white space as one space, at most `max` characters.
+    pub fn shortened(&self, max: usize) -> String {
+        shorten(&self.0, max)
+    }
+}
+
+/// Where `secret` stands in `text`, in bytes, ignoring what may split it.
+fn occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
+    let is_significant = |c: char| !(c.is_whitespace() || c.is_control() || ";\\".contains(c));
+    let secret: Vec<char> = secret.chars().filter(|c| is_significant(*c)).collect();
+    let Some(first) = secret.first() else {
+        return Vec::new();
+    };
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for (start, _) in text.match_indices(*first) {
+        if found.last().is_some_and(|last| start < last.end) {
+            continue;
+        }
+        let mut rest = text[start..]
+            .char_indices()
+            .filter(|(_, c)| is_significant(*c));
+        let mut matched = 0;
+        let mut end = start;
+        let differs = secret.iter().any(|expected| match rest.next() {
+            Some((at, c)) if c == *expected => {
+                matched += 1;
+                end = start + at + c.len_utf8();
+                false
+            }
+            Some(_) => true,
+            None => matched < MIN_PARTIAL_TOKEN_CHARS,
+        });
+        if !differs {
+            found.push(start..end);
+        }
+    }
+    found
+}
+
+/// `text` on one line: each run of white space as one space, at most `max` characters.
+pub fn shorten(text: &str, max: usize) -> String {
     let mut line = String::new();
     let mut length = 0;
     for word in text.split_whitespace() {
-        if length > 0 {
-            line.push(' ');
-            length += 1;
-        }
-        for c in word.chars() {
-            if length >= limit {
+        let space = (length > 0).then_some(' ');
+        for c in space.into_iter().chain(word.chars()) {
+            if length >= max && c != ' ' {
                 line.push('…');
                 return line;
             }
@@ -142,28 +193,60 @@ pub fn shorten(text: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Context;
 
     #[test]
-    fn a_line_is_what_said_and_advice() {
-        let failure = Failure::new(Exit::Refused, "HTTP 404")
-            .said("no such\nmodel")
-            .advice("see --model");
-        assert_eq!(failure.to_string(), "HTTP 404: no such model; see --model");
-        assert_eq!(Failure::usage("no prompt").to_string(), "no prompt");
-        let failure = Failure::usage("a").advice("b").advice("").advice("c");
-        assert_eq!(failure.to_string(), "a; b; c");
+    fn the_line_is_message_server_message_and_advice() {
+        let error = Error::rejected("HTTP 404")
+            .server_message(Redacted::new("no such\nmodel", "token"))
+            .advice("check --model")
+            .advice("or give up");
+        assert_eq!(
+            error.to_string(),
+            "HTTP 404: no such model; check --model; or give up"
+        );
+        assert_eq!(Error::temporary("lost").to_string(), "lost");
     }
 
     #[test]
-    fn long_words_of_the_server_are_cut() {
-        let line = Failure::new(Exit::Refused, "HTTP 400")
-            .said("x".repeat(5000))
-            .to_string();
-        assert_eq!(line, format!("HTTP 400: {}…", "x".repeat(300)));
-        let line = Failure::new(Exit::Refused, "HTTP 400")
-            .page("x".repeat(5000))
-            .to_string();
-        assert_eq!(line, format!("HTTP 400: {}…", "x".repeat(120)));
+    fn the_exit_status_is_found_through_context_and_is_usage_without_a_type() {
+        let error = anyhow::Error::new(Error::temporary("lost")).context("while sending");
+        assert_eq!(exit_status(&error), ExitStatus::Temporary);
+        let error = "x".parse::<u8>().context("N").unwrap_err();
+        assert_eq!(exit_status(&error), ExitStatus::Usage);
+    }
+
+    #[test]
+    fn long_server_messages_are_shortened_after_redaction() {
+        for padding in 290..300 {
+            let text = format!("{}secret-token", "x".repeat(padding));
+            let line = Error::rejected("HTTP 400")
+                .server_message(Redacted::new(&text, "secret-token"))
+                .to_string();
+            assert!(!line.contains("sec"), "{line}");
+            assert!(line.chars().count() <= 311, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_redacted_however_it_is_split() {
+        for (text, expected) in [
+            ("a se/cret z", "a [redacted] z"),
+            ("se/cretse/cret", "[redacted][redacted]"),
+            ("a s e/\n\tc\u{0}ret z", "a [redacted] z"),
+            ("a se/; cret", "a [redacted]"),
+            (r"a se\/cret", "a [redacted]"),
+            ("sse/cret", "s[redacted]"),
+            ("a se/cre", "a [redacted]"),
+            ("a se/c", "a [redacted]"),
+            ("a se/", "a se/"),
+            ("a se/crex", "a se/crex"),
+            ("é", "é"),
+            ("", ""),
+        ] {
+            assert_eq!(Redacted::new(text, "se/cret").0, expected, "{text:?}");
+        }
+        assert_eq!(Redacted::new("a", "").0, "a");
     }
 
     #[test]

@@ -1,233 +1,254 @@
-//! Options, conversation and prompt to the JSON body, one to one: what nobody asked for is not in it.
+//! Options and input become the JSON body, one to one: what was not asked for is not in it.
 
-use std::ffi::OsString;
-use std::path::Path;
-
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use anyhow::ensure;
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use crate::args::{Args, DEFAULT_MAX_TOKENS, DEFAULT_MODEL};
-use crate::attach::Attachment;
-use crate::error::Failure;
-use crate::input::{self, utf8_argument};
-use crate::messages::Conversation;
+use crate::cli::args::{Args, CacheTtl, DEFAULT_MAX_TOKENS, DEFAULT_MODEL};
+use crate::input::attachment::Attachment;
+use crate::input::prompt::{Part, Prompt};
+use crate::input::{Input, MAX_REQUEST_BYTES, Turn};
 
-/// Properties of the body that an option sets, and the option.
-const COVERED: [(&str, &str); 9] = [
-    ("model", "--model"),
-    ("messages", "--messages"),
-    ("max_tokens", "--max-tokens"),
-    ("system", "--system"),
-    ("temperature", "--temperature"),
-    ("top_p", "--top-p"),
-    ("top_k", "--top-k"),
-    ("stream", "--stream"),
-    ("output_config", "--schema"),
-];
-
-/// Everything of the body but the messages, checked.
+/// The body, and whether it asks for a stream.
 #[derive(Debug)]
-pub struct Parameters<'a> {
-    model: &'a str,
-    max_tokens: u64,
-    system: Option<&'a str>,
-    temperature: Option<f64>,
-    top_p: Option<f64>,
-    top_k: Option<u64>,
-    stream: bool,
-    schema: Option<Box<RawValue>>,
-    others: Vec<(&'a str, Box<RawValue>)>,
+pub struct Request {
+    pub body: Vec<u8>,
+    pub stream: bool,
 }
 
-/// What the model is asked.
-#[derive(Debug, Default)]
-pub struct Input {
-    /// The turns so far.
-    pub conversation: Conversation,
-    /// Files that belong to the last turn of the user's.
-    pub attachments: Vec<Attachment>,
-    /// Its text.
-    pub prompt: Option<String>,
-}
-
-/// The whole body; what it serializes to goes on the wire.
+#[derive(Serialize)]
 struct Body<'a> {
-    parameters: &'a Parameters<'a>,
-    input: &'a Input,
+    model: &'a str,
+    messages: Vec<Message<'a>>,
+    max_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_config: Option<&'a RawValue>,
+    #[serde(flatten, serialize_with = "as_map")]
+    others: &'a [(String, Box<RawValue>)],
 }
 
-/// The conversation, and the user's turn that ends it.
-struct Messages<'a>(&'a Input);
-
-#[derive(serde::Serialize)]
-struct UserTurn<'a> {
-    role: &'static str,
-    content: Content<'a>,
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Message<'a> {
+    Given(&'a RawValue),
+    New {
+        role: &'static str,
+        content: Content<'a>,
+    },
 }
 
-/// A string, or blocks where there are attachments: those first, the text last.
-struct Content<'a>(&'a Input);
-
-#[derive(serde::Serialize)]
-struct TextBlock<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    text: &'a str,
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(String),
+    Blocks(Vec<Block<'a>>),
 }
 
-/// `output_config` as the API takes it.
-#[derive(serde::Serialize)]
-struct OutputConfig<'a> {
-    format: Format<'a>,
+#[derive(Serialize)]
+struct Block<'a> {
+    #[serde(flatten)]
+    data: BlockData<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<CacheControl>,
+    #[serde(skip)]
+    is_words: bool,
 }
 
-#[derive(serde::Serialize)]
-struct Format<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    schema: &'a RawValue,
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum BlockData<'a> {
+    Text {
+        text: String,
+    },
+    Image {
+        source: Source<'a>,
+    },
+    Document {
+        source: Source<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        title: Option<&'a str>,
+    },
 }
 
-impl<'a> Parameters<'a> {
-    /// Checks what the options say of the body.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Source<'a> {
+    Base64 {
+        media_type: &'static str,
+        #[serde(serialize_with = "as_base64")]
+        data: &'a [u8],
+    },
+    Text {
+        media_type: &'static str,
+        data: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "ephemeral")]
+struct CacheControl {
+    ttl: &'static str,
+}
+
+impl Request {
+    /// Builds the body as UTF-8 JSON; `stream` asks for a stream, unless the body is given whole.
     ///
     /// # Errors
-    /// Exit status 2 for a blank system message, for text that is not UTF-8, for a `--param` that
-    /// is no `KEY=JSON` or whose key an option covers, and for a schema that is no JSON object.
-    pub fn new(args: &'a Args, stream: bool) -> Result<Parameters<'a>, Failure> {
-        let system = args.system.as_deref();
-        let system = system
-            .map(|text| utf8_argument(text, "--system"))
-            .transpose()?;
-        if system.is_some_and(|text| text.trim().is_empty()) {
-            return Err(Failure::usage("--system must not be empty"));
-        }
-        Ok(Parameters {
-            model: args.model.as_deref().unwrap_or(DEFAULT_MODEL),
-            max_tokens: args.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
-            system,
-            temperature: args.temperature,
-            top_p: args.top_p,
-            top_k: args.top_k,
-            stream,
-            schema: args.schema.as_deref().map(read_schema).transpose()?,
-            others: others(&args.param)?,
-        })
-    }
-
-    /// The body as UTF-8 JSON.
-    ///
-    /// # Errors
-    /// Exit status 2 for a body over the API's limit.
-    pub fn body(&self, input: &Input) -> Result<Vec<u8>, Failure> {
-        let body = Body {
-            parameters: self,
-            input,
+    /// A body larger than the API's limit.
+    pub fn new(args: &Args, stream: bool, input: Input) -> anyhow::Result<Request> {
+        let request = match input {
+            Input::Body(body) => Request {
+                stream: asks_for_stream(&body),
+                body,
+            },
+            Input::Turn(turn) => Request {
+                body: build(args, stream, *turn)?,
+                stream,
+            },
         };
-        let text = input.prompt.as_ref().map_or(0, String::len);
-        let files: usize = input.attachments.iter().map(Attachment::encoded_len).sum();
-        let mut json = Vec::with_capacity(text + files + 1024);
-        serde_json::to_writer(&mut json, &body)
-            .map_err(|error| Failure::usage(format!("cannot build the request: {error}")))?;
-        if json.len() > input::LIMIT {
-            return Err(Failure::usage(format!(
-                "the request is {:.1} MB; the API takes at most 32 MB",
-                json.len() as f64 / 1e6
-            )));
-        }
-        Ok(json)
+        let length = request.body.len();
+        ensure!(
+            length <= MAX_REQUEST_BYTES,
+            "the request is {:.1} MB; the API's limit is 32 MB",
+            length as f64 / 1e6
+        );
+        Ok(request)
     }
 }
 
-impl Serialize for Body<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let parameters = self.parameters;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("model", parameters.model)?;
-        map.serialize_entry("messages", &Messages(self.input))?;
-        map.serialize_entry("max_tokens", &parameters.max_tokens)?;
-        if let Some(system) = parameters.system {
-            map.serialize_entry("system", system)?;
+fn asks_for_stream(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Stream {
+        stream: Option<bool>,
+    }
+    serde_json::from_slice(body).is_ok_and(|Stream { stream }| stream == Some(true))
+}
+
+fn build(args: &Args, stream: bool, turn: Turn) -> anyhow::Result<Vec<u8>> {
+    let text: usize = turn
+        .prompt
+        .iter()
+        .flat_map(|prompt| &prompt.parts)
+        .map(|part| part.text.len())
+        .sum();
+    let files: usize = turn.attachments.iter().map(Attachment::encoded_len).sum();
+    let mut messages: Vec<_> = turn
+        .conversation
+        .messages
+        .iter()
+        .map(|message| Message::Given(message))
+        .collect();
+    if turn.prompt.is_some() || !turn.attachments.is_empty() {
+        let content = content(&turn.attachments, turn.prompt, args.cache_prompt);
+        messages.push(Message::New {
+            role: "user",
+            content,
+        });
+    }
+    let parameters = &turn.parameters;
+    let body = Body {
+        model: args.model.as_deref().unwrap_or(DEFAULT_MODEL),
+        messages,
+        max_tokens: args.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
+        system: parameters.system.as_deref(),
+        temperature: args.temperature.and_then(number),
+        top_p: args.top_p.and_then(number),
+        top_k: args.top_k,
+        stream: stream.then_some(true),
+        metadata: parameters.metadata.as_deref(),
+        output_config: parameters.output_config.as_deref(),
+        others: &parameters.others,
+    };
+    let mut json = Vec::with_capacity(text + files + 1024);
+    serde_json::to_writer(&mut json, &body)?;
+    Ok(json)
+}
+
+/// A string, or blocks if there are attachments or a mark to set: attachments first, PROMPT last.
+fn content(
+    attachments: &[Attachment],
+    prompt: Option<Prompt>,
+    cache: Option<CacheTtl>,
+) -> Content<'_> {
+    let prompt = prompt.unwrap_or_default();
+    if attachments.is_empty() && cache.is_none() {
+        return Content::Text(prompt.into_text());
+    }
+    let mut blocks: Vec<Block> = attachments.iter().map(attachment_block).collect();
+    match cache {
+        None if prompt.parts.is_empty() => {}
+        None => blocks.push(text_block(Part {
+            text: prompt.into_text(),
+            is_words: true,
+        })),
+        Some(ttl) => {
+            blocks.extend(prompt.parts.into_iter().map(text_block));
+            mark(&mut blocks, ttl);
         }
-        if let Some(temperature) = parameters.temperature {
-            map.serialize_entry("temperature", &number(temperature))?;
-        }
-        if let Some(top_p) = parameters.top_p {
-            map.serialize_entry("top_p", &number(top_p))?;
-        }
-        if let Some(top_k) = parameters.top_k {
-            map.serialize_entry("top_k", &top_k)?;
-        }
-        if parameters.stream {
-            map.serialize_entry("stream", &true)?;
-        }
-        if let Some(schema) = &parameters.schema {
-            let format = Format {
-                kind: "json_schema",
-                schema,
-            };
-            map.serialize_entry("output_config", &OutputConfig { format })?;
-        }
-        for (key, value) in &parameters.others {
-            map.serialize_entry(key, value)?;
-        }
-        map.end()
+    }
+    Content::Blocks(blocks)
+}
+
+/// Marks the end of what repeats from call to call: the last block that is not made of PROMPT's
+/// words, or else the last.
+fn mark(blocks: &mut [Block], ttl: CacheTtl) {
+    let at = blocks.iter().rposition(|block| !block.is_words);
+    let at = at.unwrap_or(blocks.len().saturating_sub(1));
+    let ttl = match ttl {
+        CacheTtl::FiveMinutes => "5m",
+        CacheTtl::OneHour => "1h",
+    };
+    if let Some(block) = blocks.get_mut(at) {
+        block.cache_control = Some(CacheControl { ttl });
     }
 }
 
-impl Serialize for Messages<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Messages(input) = self;
-        let mut list = serializer.serialize_seq(None)?;
-        for message in &input.conversation.messages {
-            list.serialize_element(message)?;
-        }
-        if input.has_turn() {
-            list.serialize_element(&UserTurn {
-                role: "user",
-                content: Content(input),
-            })?;
-        }
-        list.end()
+fn text_block<'a>(part: Part) -> Block<'a> {
+    Block {
+        data: BlockData::Text { text: part.text },
+        cache_control: None,
+        is_words: part.is_words,
     }
 }
 
-impl Serialize for Content<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Content(input) = self;
-        let text = input.prompt.as_deref();
-        if input.attachments.is_empty() {
-            return serializer.serialize_str(text.unwrap_or_default());
-        }
-        let mut blocks = serializer.serialize_seq(None)?;
-        for attachment in &input.attachments {
-            blocks.serialize_element(attachment)?;
-        }
-        if let Some(text) = text {
-            blocks.serialize_element(&TextBlock { kind: "text", text })?;
-        }
-        blocks.end()
+fn attachment_block(attachment: &Attachment) -> Block<'_> {
+    let base64 = |media_type, data| Source::Base64 { media_type, data };
+    let data = match attachment {
+        Attachment::Image { media_type, bytes } => BlockData::Image {
+            source: base64(media_type, bytes),
+        },
+        Attachment::Pdf(bytes) => BlockData::Document {
+            source: base64("application/pdf", bytes),
+            title: None,
+        },
+        Attachment::Text { title, text } => BlockData::Document {
+            source: Source::Text {
+                media_type: "text/plain",
+                data: text,
+            },
+            title: Some(title),
+        },
+    };
+    Block {
+        data,
+        cache_control: None,
+        is_words: false,
     }
-}
-
-impl Input {
-    /// Whether a turn of the user's follows the conversation.
-    pub fn has_turn(&self) -> bool {
-        self.prompt.is_some() || !self.attachments.is_empty()
-    }
-}
-
-/// The schema in the file at `path`: one JSON object, kept as it is spelled.
-fn read_schema(path: &Path) -> Result<Box<RawValue>, Failure> {
-    let name = format!("--schema {}", path.display());
-    let text = input::read_file(path, "--schema")?;
-    let schema: Box<RawValue> = serde_json::from_str(&text)
-        .map_err(|error| Failure::usage(format!("{name} is not one JSON value: {error}")))?;
-    if !schema.get().starts_with('{') {
-        return Err(Failure::usage(format!("{name} is not a JSON object")));
-    }
-    Ok(schema)
 }
 
 /// A number as JavaScript writes it: 1, not 1.0.
@@ -239,38 +260,16 @@ fn number(x: f64) -> Option<Number> {
     }
 }
 
-/// The properties that `--param` sets, in order; of a repeated key the last value counts.
-fn others(params: &[OsString]) -> Result<Vec<(&str, Box<RawValue>)>, Failure> {
-    let mut others: Vec<(&str, Box<RawValue>)> = Vec::new();
-    for param in params {
-        let (key, value) = parse_param(utf8_argument(param, "--param")?)?;
-        match others.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, old)) => *old = value,
-            None => others.push((key, value)),
-        }
-    }
-    Ok(others)
+fn as_map<S: Serializer>(
+    pairs: &&[(String, Box<RawValue>)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }
 
-fn parse_param(param: &str) -> Result<(&str, Box<RawValue>), Failure> {
-    let (key, json) = param
-        .split_once('=')
-        .filter(|(key, _)| !key.trim().is_empty())
-        .ok_or_else(|| Failure::usage("--param takes KEY=JSON, like stop_sequences='[\"END\"]'"))?;
-    if let Some((_, option)) = COVERED.iter().find(|(covered, _)| *covered == key) {
-        return Err(
-            Failure::usage(format!("--param {key} has an option of its own"))
-                .advice(format!("use {option}")),
-        );
-    }
-    let value: Box<RawValue> = serde_json::from_str(json).map_err(|error| {
-        Failure::usage(format!("--param {key} is not JSON: {error}"))
-            .advice(format!("a string needs its quotes: --param '{key}=\"…\"'"))
-    })?;
-    if key == "metadata" && !value.get().starts_with('{') {
-        return Err(Failure::usage("--param metadata must be a JSON object"));
-    }
-    Ok((key, value))
+/// Encodes straight into the body, without a copy in between.
+fn as_base64<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Base64Display::new(bytes, &STANDARD))
 }
 
 #[cfg(test)]
@@ -278,95 +277,95 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    fn body(list: &[&str], prompt: Option<&str>) -> Result<String, String> {
+    /// The body for some options, PROMPT `p` and standard input `in`.
+    fn body(list: &[&str], attachments: Vec<Attachment>) -> String {
         let args = Args::try_parse_from([&["haiku"], list].concat()).unwrap();
-        let input = Input {
-            prompt: prompt.map(Into::into),
-            ..Input::default()
+        let part = |text: &str, is_words| Part {
+            text: text.into(),
+            is_words,
         };
-        Parameters::new(&args, args.stream)
-            .and_then(|parameters| parameters.body(&input))
-            .map(|json| String::from_utf8(json).unwrap())
-            .map_err(|failure| failure.to_string())
+        let turn = Turn {
+            attachments,
+            prompt: Some(Prompt {
+                parts: vec![part("in\"\u{1}é", false), part("p", true)],
+            }),
+            ..Turn::default()
+        };
+        let request = Request::new(&args, args.stream, Input::Turn(Box::new(turn))).unwrap();
+        String::from_utf8(request.body).unwrap()
+    }
+
+    fn content_of(body: &str) -> &str {
+        let (_, content) = body.split_once(r#""content":"#).unwrap();
+        content.split_once(r#"}],"max_tokens""#).unwrap().0
     }
 
     #[test]
-    fn the_body_holds_what_was_asked_and_no_more() {
+    fn the_body_holds_what_was_asked_for_and_no_more() {
         assert_eq!(
-            body(&[], Some("a\"\n\u{1}é")).unwrap(),
-            r#"{"model":"anthropic/claude-haiku-4.5","messages":[{"role":"user","content":"a\"\n\u0001é"}],"max_tokens":8192}"#
+            body(&[], vec![]),
+            r#"{"model":"anthropic/claude-haiku-4.5","messages":[{"role":"user","content":"in\"\u0001é\n\np"}],"max_tokens":8192}"#
         );
+        let all = [
+            "-m",
+            "x",
+            "--max-tokens",
+            "7",
+            "-t",
+            "1.0",
+            "--top-k",
+            "3",
+            "--stream",
+        ];
+        assert!(
+            body(&all, vec![])
+                .ends_with(r#""max_tokens":7,"temperature":1,"top_k":3,"stream":true}"#)
+        );
+        assert!(body(&["--top-p", "0.25"], vec![]).ends_with(r#","top_p":0.25}"#));
+        assert!(body(&["-t", "-0"], vec![]).ends_with(r#","temperature":0}"#));
+    }
+
+    #[test]
+    fn attachments_come_first_as_documented_blocks() {
+        let attachments = || {
+            vec![
+                Attachment::Image {
+                    media_type: "image/png",
+                    bytes: b"\xff\xfe\xfdab".to_vec(),
+                },
+                Attachment::Pdf(b"ab".to_vec()),
+                Attachment::Text {
+                    title: "n.txt".into(),
+                    text: "t\n".into(),
+                },
+            ]
+        };
+        let image = r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"//79YWI="}}"#;
+        let pdf = r#"{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"YWI="}}"#;
+        let text = r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"t\n"},"title":"n.txt"}"#;
         assert_eq!(
-            body(
-                &[
-                    "-m",
-                    "x",
-                    "-s",
-                    "-y",
-                    "--max-tokens",
-                    "7",
-                    "-t",
-                    "1.0",
-                    "--top-k",
-                    "3",
-                    "--stream",
-                    "--param",
-                    "b={ \"z\":1.50,\"a\":[1e2] }",
-                    "--param",
-                    "a=1",
-                    "--param",
-                    "b= 2.0 "
-                ],
-                Some("p")
+            content_of(&body(&[], attachments())),
+            format!(r#"[{image},{pdf},{text},{{"type":"text","text":"in\"\u0001é\n\np"}}]"#)
+        );
+    }
+
+    #[test]
+    fn the_cache_mark_is_on_the_last_block_that_repeats() {
+        let mark = r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#;
+        assert_eq!(
+            content_of(&body(&["--cache-prompt", "1h"], vec![])),
+            format!(
+                r#"[{{"type":"text","text":"in\"\u0001é"{mark}}},{{"type":"text","text":"p"}}]"#
             )
-            .unwrap(),
-            r#"{"model":"x","messages":[{"role":"user","content":"p"}],"max_tokens":7,"system":"-y","temperature":1,"top_k":3,"stream":true,"b":2.0,"a":1}"#
         );
-        assert!(
-            body(&["--top-p", "0.25"], None)
-                .unwrap()
-                .ends_with(r#""messages":[],"max_tokens":8192,"top_p":0.25}"#)
+        let mut words = vec![text_block(Part {
+            text: "p".into(),
+            is_words: true,
+        })];
+        super::mark(&mut words, CacheTtl::FiveMinutes);
+        assert_eq!(
+            serde_json::to_string(&words).unwrap(),
+            r#"[{"type":"text","text":"p","cache_control":{"type":"ephemeral","ttl":"5m"}}]"#
         );
-        assert!(
-            body(&["-t", "-0"], None)
-                .unwrap()
-                .ends_with(r#""temperature":0}"#)
-        );
-    }
-
-    #[test]
-    fn json_keeps_its_spelling() {
-        let json = r#"{"z":1.50,"a":[1e2,-0.0,123456789012345678901234567890]}"#;
-        let body = body(&["--param", &format!("x={json}")], None).unwrap();
-        assert!(body.ends_with(&format!(r#""x":{json}}}"#)), "{body}");
-    }
-
-    #[test]
-    fn wrong_parameters_are_named() {
-        for (list, expected) in [
-            (&["-s", " "][..], "--system must not be empty"),
-            (
-                &["--param", "x"],
-                "--param takes KEY=JSON, like stop_sequences='[\"END\"]'",
-            ),
-            (
-                &["--param", "=1"],
-                "--param takes KEY=JSON, like stop_sequences='[\"END\"]'",
-            ),
-            (
-                &["--param", "stream=true"],
-                "--param stream has an option of its own; use --stream",
-            ),
-            (
-                &["--param", "x=NaN"],
-                "--param x is not JSON: expected value at line 1 column 1; a string needs its quotes: --param 'x=\"…\"'",
-            ),
-            (
-                &["--param", "metadata=1"],
-                "--param metadata must be a JSON object",
-            ),
-        ] {
-            assert_eq!(body(list, None).unwrap_err(), expected);
-        }
     }
 }

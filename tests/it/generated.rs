@@ -12,7 +12,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use crate::has;
 
 #[allow(dead_code, reason = "the program uses the rest")]
-#[path = "../../src/args.rs"]
+#[path = "../../src/cli/args.rs"]
 mod args;
 
 /// When the man page last changed in more than its options.

@@ -4,7 +4,7 @@ use memchr::{memchr, memchr2};
 
 /// The longest event or line that is taken, in bytes. A delta is a few dozen; this leaves room for
 /// a whole reply in one event, and bounds what a hostile server can make us keep.
-const LIMIT: usize = 16 * 1024 * 1024;
+const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// One event: its name, empty where the stream gave none, and its data lines joined by LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Parser {
 
     /// Keeps a part of a line until the rest comes.
     fn keep(&mut self, part: &[u8]) -> Result<(), TooLong> {
-        if self.line.len() + part.len() > LIMIT {
+        if self.line.len() + part.len() > MAX_EVENT_BYTES {
             return Err(TooLong);
         }
         self.line.extend_from_slice(part);
@@ -101,7 +101,7 @@ impl Parser {
                 self.name.extend_from_slice(value);
             }
             b"data" => {
-                if self.data.len() + value.len() >= LIMIT {
+                if self.data.len() + value.len() >= MAX_EVENT_BYTES {
                     return Err(TooLong.into());
                 }
                 if self.has_data {
@@ -228,8 +228,8 @@ mod tests {
 
     #[test]
     fn what_has_no_end_is_given_up() {
-        assert_eq!(LIMIT, 16_777_216);
-        let half = vec![b'x'; LIMIT / 2];
+        assert_eq!(MAX_EVENT_BYTES, 16_777_216);
+        let half = vec![b'x'; MAX_EVENT_BYTES / 2];
         let no_event = |_: Event<'_>| Ok(());
 
         // A line that its end completes only in the next piece.
@@ -240,10 +240,10 @@ mod tests {
 
         // Data on many lines, each with a line feed between it and the next.
         let mut parser = Parser::default();
-        let line = [b"data:", &half[..LIMIT / 2 - 1], b"\n"].concat();
+        let line = [b"data:", &half[..MAX_EVENT_BYTES / 2 - 1], b"\n"].concat();
         assert_eq!(parser.feed(&line, no_event), Ok(()));
         assert_eq!(parser.feed(&line, no_event), Ok(()));
-        assert_eq!(parser.data.len(), LIMIT - 1);
+        assert_eq!(parser.data.len(), MAX_EVENT_BYTES - 1);
         assert_eq!(parser.feed(b"data:x\n", no_event), Err(TooLong));
     }
 

@@ -1,13 +1,14 @@
-//! Which proxy a connection goes through: the variables that curl reads, read as curl reads them.
+//! Which proxy a connection uses: the variables that curl reads, read as curl reads them.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::IpAddr;
 
+use anyhow::anyhow;
+use ipnet::IpNet;
 use ureq::http::Uri;
 
-use crate::error::Failure;
-
-/// The schemes that curl knows, with the port that each has where none is given.
+/// The schemes that curl knows, and the default port of each.
 const SCHEMES: [(&str, u16); 6] = [
     ("http", 1080),
     ("https", 443),
@@ -17,30 +18,29 @@ const SCHEMES: [(&str, u16); 6] = [
     ("socks5h", 1080),
 ];
 
-/// A proxy to go through.
 pub struct Proxy {
-    /// The whole address; it may hold a password, and is never shown.
+    /// The whole address. It may hold a password, and is never shown.
     pub address: ureq::Proxy,
     /// Host and port, for messages.
     pub name: String,
 }
 
-impl std::fmt::Debug for Proxy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
 }
 
-/// The proxy that the variables name for a connection to `host` over https, or none.
+/// The proxy that the variables name for a connection to `host` over https, if any.
 ///
 /// # Errors
-/// Exit status 2 for a variable that is no proxy's address.
+/// A variable that is not a proxy URL.
 pub fn choose(
     host: &str,
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<Proxy>, Failure> {
+    variables: &dyn Fn(&str) -> Option<OsString>,
+) -> anyhow::Result<Option<Proxy>> {
     let first = |names: [&'static str; 2]| {
-        let value = |name| Some((name, variable(name)?.to_string_lossy().into_owned()));
+        let value = |name| Some((name, variables(name)?.to_string_lossy().into_owned()));
         names.into_iter().find_map(value)
     };
     let proxy = first(["https_proxy", "HTTPS_PROXY"]).or_else(|| first(["all_proxy", "ALL_PROXY"]));
@@ -52,18 +52,26 @@ pub fn choose(
         return Ok(None);
     }
     // The value is not repeated: it may hold a password.
-    let wrong = || {
-        Failure::usage(format!("{name} is no proxy's address"))
-            .advice("it looks like http://host:port, https://, socks5:// or socks5h://")
+    let invalid = || {
+        anyhow!(
+            "invalid proxy URL in {name}; expected http://host:port, https://, socks5:// or socks5h://"
+        )
     };
-    parse(&address).ok_or_else(wrong).map(Some)
+    parse(&address).ok_or_else(invalid).map(Some)
 }
 
-/// The address with its scheme and port, which may both be left out.
+/// Parses an address whose scheme and port may be missing.
 fn parse(address: &str) -> Option<Proxy> {
     let (scheme, rest) = address.split_once("://").unwrap_or(("http", address));
     let scheme = scheme.to_ascii_lowercase();
     let (scheme, port) = SCHEMES.iter().find(|(known, _)| *known == scheme)?;
+    // With a slash in the password, a part of it would pass for host and port.
+    if rest
+        .split_once(['/', '?', '#'])
+        .is_some_and(|(_, after)| after.contains('@'))
+    {
+        return None;
+    }
     let uri: Uri = format!("{scheme}://{rest}").parse().ok()?;
     let authority = uri.authority()?;
     let (credentials, place) = match authority.as_str().rsplit_once('@') {
@@ -80,52 +88,38 @@ fn parse(address: &str) -> Option<Proxy> {
     Some(Proxy { address, name })
 }
 
-/// Whether `host` is in a list like `example.com, .example.org,10.0.0.0/8`; a name covers its
-/// subdomains, and `*` alone is every host.
+/// Whether `host` is in a list such as `example.com, .example.org,10.0.0.0/8`. A name covers its
+/// subdomains; `*` alone covers every host.
 fn is_exempt(host: &str, list: &str) -> bool {
-    let host = host
-        .trim_matches(['[', ']'])
-        .trim_end_matches('.')
-        .to_ascii_lowercase();
-    list.trim() == "*"
-        || list
-            .split([',', ' ', '\t'])
-            .map(|entry| {
-                entry
-                    .trim_matches(['[', ']'])
-                    .trim_end_matches('.')
-                    .to_ascii_lowercase()
-            })
-            .filter(|entry| !entry.is_empty())
-            .any(|entry| match host.parse::<IpAddr>() {
-                Ok(address) => covers_address(&entry, address),
-                Err(_) => covers_name(entry.trim_start_matches('.'), &host),
-            })
+    let is_separator = |c: char| c == ',' || c.is_ascii_whitespace();
+    let mut entries = list.split(is_separator).filter(|entry| !entry.is_empty());
+    match host.trim_matches(['[', ']']).parse() {
+        _ if list == "*" => true,
+        Ok(address) => entries.any(|entry| covers_address(entry, address)),
+        Err(_) => entries.any(|entry| covers_name(entry, host)),
+    }
 }
 
 fn covers_name(entry: &str, host: &str) -> bool {
-    host.strip_suffix(entry)
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let entry = entry.strip_suffix('.').unwrap_or(entry);
+    let entry = entry
+        .strip_prefix('.')
+        .unwrap_or(entry)
+        .to_ascii_lowercase();
+    host.strip_suffix(&entry)
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// `entry` is an address, or a network in CIDR notation.
+/// `entry` is an address, or a network in CIDR notation. curl takes `/0` for a single address.
 fn covers_address(entry: &str, address: IpAddr) -> bool {
-    let (network, length) = match entry.split_once('/') {
-        Some((network, length)) => (network, length.parse().ok()),
-        None => (entry, Some(128)),
-    };
-    let (Ok(network), Some(length)) = (network.parse::<IpAddr>(), length) else {
-        return false;
-    };
-    let (ours, theirs, width) = match (address, network) {
-        (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
-            (u128::from(ours.to_bits()), u128::from(theirs.to_bits()), 32)
-        }
-        (IpAddr::V6(ours), IpAddr::V6(theirs)) => (ours.to_bits(), theirs.to_bits(), 128),
-        _ => return false,
-    };
-    let free = u32::saturating_sub(width, length);
-    (ours ^ theirs).checked_shr(free).unwrap_or(0) == 0
+    let single = entry.strip_suffix("/0").unwrap_or(entry);
+    match single.parse::<IpAddr>() {
+        Ok(single) => single == address,
+        Err(_) => entry
+            .parse()
+            .is_ok_and(|network: IpNet| network.contains(&address)),
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +131,7 @@ mod tests {
             let (_, value) = variables.iter().find(|(known, _)| *known == name)?;
             Some(OsString::from(value))
         };
-        choose(host, variable)
+        choose(host, &variable)
             .map(|proxy| {
                 proxy.map(|proxy| {
                     proxy
@@ -148,11 +142,11 @@ mod tests {
                         .to_owned()
                 })
             })
-            .map_err(|failure| failure.to_string())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
-    fn variables_in_curls_order() {
+    fn variables_are_tried_in_curls_order() {
         let all = [
             ("HTTP_PROXY", "http://no:1"),
             ("ALL_PROXY", "http://d:1"),
@@ -175,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn addresses_may_lack_scheme_and_port() {
         for (address, expected) in [
             ("http://p:3128", "http://p:3128"),
             ("p:3128", "http://p:3128"),
@@ -200,12 +194,14 @@ mod tests {
             "://",
             "http://p:99999",
             "http://secret@",
+            "http://user:12/secret@p:1",
+            "http://user:12?secret@p:1",
             "http://:80",
             "a b",
         ] {
             let why = chosen("x.example", &[("HTTPS_PROXY", address)]).unwrap_err();
             assert!(
-                why.starts_with("HTTPS_PROXY is no proxy's address") && !why.contains("secret"),
+                why.starts_with("invalid proxy URL in HTTPS_PROXY") && !why.contains("secret"),
                 "{address}: {why}"
             );
         }
@@ -214,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions() {
+    fn no_proxy_is_read_as_curl_reads_it() {
         for (host, list, expected) in [
             ("api.example.com", "example.com", true),
             ("example.com", "example.com", true),
@@ -226,18 +222,28 @@ mod tests {
             ("example.com", "api.example.com", false),
             ("a.b", "x y,\ta.b", true),
             ("a.b", "*", true),
-            ("a.b", " * ", true),
+            ("a.b", "* ", false),
+            ("a.b", "*.b", false),
+            ("api.example", "..example", false),
+            ("api.example", "example..", false),
             ("a.b", "*,c", false),
             ("a.b", "", false),
             ("a.b", ",,", false),
             ("10.1.2.3", "10.1.2.3", true),
             ("10.1.2.3", "10.0.0.0/8", true),
             ("11.1.2.3", "10.0.0.0/8", false),
-            ("10.1.2.3", "0.0.0.0/0", true),
+            ("10.1.2.3", "0.0.0.0/0", false),
+            ("10.1.2.3", "10.1.2.3/0", true),
+            ("10.1.2.3", "10.1.2.3.", false),
+            ("10.1.2.3", "10.0.0.0/33", false),
+            ("10.1.2.3", "10.1.2.2/31", true),
             ("10.1.2.3", "1.2.3", false),
             ("10.1.2.3", "10.0.0.0/x", false),
             ("[fe80::1]", "fe80::/10", true),
-            ("[::1]", "[::1]", true),
+            ("[::1]", "[::1]", false),
+            ("[::1]", "0::1", true),
+            ("[::1]", "::/0", false),
+            ("[2001:db8::1]", "2001:db8::/32", true),
             ("[::1]", "::2", false),
             ("::1", "0.0.0.0/0", false),
         ] {

@@ -1,0 +1,208 @@
+//! Help texts: the `-h` summary, and what `--help` and the man page add to the options.
+//!
+//! Imports clap and std alone, so that the test that generates the man page can include it by path.
+
+use clap::{Arg, Command};
+
+/// The widest line of `-h`, in columns.
+const MAX_COLUMNS: usize = 80;
+
+/// Exit status, what it means, what a script does about it.
+pub const EXIT_STATUS: [(u8, &str, &str); 7] = [
+    (0, "the reply is complete", "use it"),
+    (
+        1,
+        "the output cannot be written",
+        "check the path, permissions and disk space",
+    ),
+    (
+        2,
+        "usage error: a bad option, prompt or input file, or a missing setting",
+        "fix the command",
+    ),
+    (
+        3,
+        "rejected, and retrying will not help: token, credits, spending limit, model, policy, certificate, redirect",
+        "fix the account or the request",
+    ),
+    (
+        4,
+        "temporary failure: rate limit, overload, network, timeout, truncated or malformed reply",
+        "try again later",
+    ),
+    (5, "a reply arrived but is not a finished answer", "decide"),
+    (141, "the reader of standard output is gone", "nothing"),
+];
+
+pub const ENVIRONMENT: [(&str, &str); 10] = [
+    (
+        "CLOUDFLARE_ACCOUNT_ID",
+        "account ID; --account-id overrides it",
+    ),
+    (
+        "CLOUDFLARE_API_TOKEN",
+        "API token with the permission Workers AI Read (in some documentation AI Gateway); --token-file overrides it",
+    ),
+    (
+        "CLOUDFLARE_API_TOKEN_FILE",
+        "file that holds the API token, if CLOUDFLARE_API_TOKEN is not set",
+    ),
+    ("CLOUDFLARE_GATEWAY_ID", "gateway; --gateway overrides it"),
+    (
+        "CLOUDFLARE_API_BASE_URL",
+        "API base URL; --base-url overrides it",
+    ),
+    (
+        "HTTPS_PROXY, https_proxy",
+        "proxy to use: http, https, socks4, socks4a, socks5 or socks5h",
+    ),
+    (
+        "ALL_PROXY, all_proxy",
+        "proxy to use if HTTPS_PROXY is not set",
+    ),
+    (
+        "NO_PROXY, no_proxy",
+        "hosts to connect to directly, separated by commas; * means all",
+    ),
+    (
+        "SSL_CERT_FILE",
+        "file of certificates to trust instead of the system's",
+    ),
+    (
+        "SSL_CERT_DIR",
+        "folders of certificates to trust instead of the system's",
+    ),
+];
+
+/// A command, and what it does.
+pub const EXAMPLES: [(&str, &str); 9] = [
+    (
+        "git diff --cached | haiku - \"Write the commit message.\"",
+        "Standard input comes first and the question last. With -, an empty diff is an error and costs nothing.",
+    ),
+    (
+        "haiku -n \"What are the three laws of thermodynamics?\"",
+        "Do not read standard input, in a loop, a hook or a daemon.",
+    ),
+    (
+        "haiku -n -- \"Summarize:\" \"$title\"",
+        "Text from elsewhere goes after --, where nothing is an option.",
+    ),
+    (
+        "haiku --json \"Name three primes.\" | jq .usage",
+        "The raw response, for programs that need more than the text.",
+    ),
+    (
+        "haiku -a receipt.png --schema invoice.json \"Read this receipt.\" | jq .total",
+        "An image as input and JSON as output.",
+    ),
+    (
+        "haiku --messages chat.jsonl \"And what follows from that?\"",
+        "Continue a conversation.",
+    ),
+    (
+        "haiku -o SUMMARY.md \"Summarize.\" <report.txt",
+        "SUMMARY.md is replaced once the reply is complete, or left untouched.",
+    ),
+    (
+        "haiku -n --token-file /etc/haiku/token --timeout 60 \"Wish me a good morning.\"",
+        "From cron: no environment variables, no standard input, at most one minute.",
+    ),
+    (
+        "haiku --dry-run -t 0 \"Is it prime?\" <numbers.txt",
+        "Print the request without sending it.",
+    ),
+];
+
+/// What `-h` prints.
+pub fn summary(command: &Command) -> String {
+    let about = command.get_about().map(ToString::to_string);
+    let mut help = format!(
+        "{}\n\nUsage: haiku [OPTIONS] [--] [PROMPT]...\n",
+        about.unwrap_or_default()
+    );
+    let mut sections: Vec<(&str, Vec<&Arg>)> = Vec::new();
+    for arg in command.get_arguments() {
+        let heading = arg.get_help_heading().unwrap_or("Arguments");
+        match sections.iter_mut().find(|(known, _)| *known == heading) {
+            Some((_, args)) => args.push(arg),
+            None => sections.push((heading, vec![arg])),
+        }
+    }
+    for (heading, args) in sections {
+        help += &format!("\n{heading}:\n");
+        help += &section(&args);
+    }
+    help
+}
+
+/// The options in one column, what they do in the next.
+fn section(args: &[&Arg]) -> String {
+    let rows: Vec<(String, String)> = args
+        .iter()
+        .map(|arg| {
+            (
+                syntax(arg),
+                arg.get_help().map(ToString::to_string).unwrap_or_default(),
+            )
+        })
+        .collect();
+    let longest =
+        |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.chars().count()).max();
+    let option = longest(&mut rows.iter().map(|(option, _)| option)).unwrap_or(0);
+    let text = longest(&mut rows.iter().map(|(_, text)| text)).unwrap_or(0);
+    let column = (option + 2).min(MAX_COLUMNS - 1 - text);
+    rows.iter()
+        .map(|(option, text)| format!("{option:column$}{text}\n"))
+        .collect()
+}
+
+fn syntax(arg: &Arg) -> String {
+    let Some(long) = arg.get_long() else {
+        return "  [PROMPT]...".into();
+    };
+    let short = arg
+        .get_short()
+        .map_or("    ".into(), |short| format!("-{short}, "));
+    let value = match arg.get_value_names() {
+        Some([name, ..]) if arg.get_action().takes_values() => format!(" <{name}>"),
+        _ => String::new(),
+    };
+    format!("  {short}--{long}{value}")
+}
+
+/// Exit statuses, environment variables, files and examples, as they end `--help`.
+pub fn details() -> String {
+    let mut help = "Exit status:\n".to_owned();
+    for (status, meaning, remedy) in EXIT_STATUS {
+        help += &wrapped(&format!("{status:5}  "), &format!("{meaning}; {remedy}"));
+    }
+    help += "\nEnvironment:\n";
+    for (name, meaning) in ENVIRONMENT {
+        help += &wrapped(&format!("  {name:26} "), meaning);
+    }
+    help += "\nFiles:\n  There is no configuration file, and nothing is kept between calls.\n";
+    help += "\nExamples:\n";
+    for (call, what) in EXAMPLES {
+        help += &format!("  {call}\n{}\n", wrapped("      ", what));
+    }
+    help.trim_end().to_owned() + "\n"
+}
+
+/// `text` in lines of at most 96 columns, the first after `head`, the others indented as far.
+fn wrapped(head: &str, text: &str) -> String {
+    let indent = head.chars().count();
+    let mut lines = head.to_owned();
+    let mut width = indent;
+    for word in text.split(' ') {
+        if width + word.len() > 96 {
+            lines.truncate(lines.trim_end().len());
+            lines += &format!("\n{:indent$}", "");
+            width = indent;
+        }
+        lines += word;
+        lines.push(' ');
+        width += word.chars().count() + 1;
+    }
+    lines.trim_end().to_owned() + "\n"
+}

@@ -1,0 +1,109 @@
+//! The HTTP client: sends the request, retries what may succeed later, and hands over the response.
+
+pub mod endpoint;
+mod proxy;
+mod retry;
+pub mod token;
+mod transport;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ExitStatus, Retry};
+use crate::output::stderr::Reporter;
+use crate::request::Request;
+use endpoint::Endpoint;
+pub use retry::RetryHeaders;
+
+/// What a call may cost in time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub started: Instant,
+    /// `--timeout`, over everything.
+    pub timeout: Duration,
+    /// `--retries`.
+    pub retries: u32,
+}
+
+/// A response: what is known before its body, and the body.
+#[derive(Debug)]
+pub struct Response<R> {
+    pub status: u16,
+    /// Empty if the server does not say.
+    pub content_type: String,
+    /// A Content-Encoding that is left to decode, because it was not asked for.
+    pub unknown_encoding: Option<String>,
+    pub retry_headers: RetryHeaders,
+    /// `cf-aig-cache-status`.
+    pub cache_status: Option<String>,
+    /// `cf-aig-log-id`.
+    pub log_id: Option<String>,
+    /// A read that fails says why in words for the user.
+    pub body: R,
+}
+
+impl Limits {
+    pub fn left(&self) -> Duration {
+        self.timeout.saturating_sub(self.started.elapsed())
+    }
+}
+
+/// Sends the request until `read` has made something of a response, or an error is final.
+///
+/// # Errors
+/// The error of the last attempt.
+pub fn call<T>(
+    endpoint: &Endpoint,
+    request: &Request,
+    limits: Limits,
+    reporter: &Reporter,
+    mut read: impl FnMut(Response<transport::Body>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut retries = 0;
+    loop {
+        let result = transport::send(endpoint, request, limits).and_then(&mut read);
+        let error = match result {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let delay = retry::delay(error.retry, retries, limits.left(), retry::chance());
+        let Some(delay) = delay.filter(|_| retries < limits.retries) else {
+            return Err(explain(error, endpoint, retries, limits));
+        };
+        retries += 1;
+        reporter.retry(&format!(
+            "{error}; retrying in {} ({retries} of {})",
+            retry::seconds(delay),
+            limits.retries
+        ));
+        thread::sleep(delay);
+    }
+}
+
+/// Adds what is only known, or only worth saying, once the error is final.
+fn explain(mut error: Error, endpoint: &Endpoint, retries: u32, limits: Limits) -> Error {
+    if error.is_about_token {
+        let source = &endpoint.token.source;
+        error = error.advice(format!(
+            "check the token in {source}: it needs the permission Workers AI Read"
+        ));
+    }
+    if let Retry::After(delay) = error.retry {
+        let too_long = if delay >= limits.left() {
+            ", longer than --timeout leaves"
+        } else {
+            ""
+        };
+        error = error.advice(format!(
+            "the server asks to wait {}{too_long}",
+            retry::seconds(delay)
+        ));
+    }
+    match (error.status, retries) {
+        (ExitStatus::Rejected | ExitStatus::Temporary, 1) => error.advice("gave up after 1 retry"),
+        (ExitStatus::Rejected | ExitStatus::Temporary, 2..) => {
+            error.advice(format!("gave up after {retries} retries"))
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,119 @@
+//! The API token: where it comes from, that it is never shown, and that nothing else holds it.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use anyhow::{anyhow, ensure};
+use memchr::memmem;
+
+use crate::error::Redacted;
+use crate::output::stderr::reason;
+
+/// Far more than any token has: a wrong file is not read to its end.
+const MAX_TOKEN_BYTES: u64 = 64 * 1024;
+
+/// A shorter token may well be part of an innocent text.
+const MIN_DETECTED_BYTES: usize = 16;
+
+/// The API token. It is in no Debug output, and has no Display.
+pub struct Token {
+    secret: String,
+    /// The variable or option that it came from.
+    pub source: String,
+}
+
+impl Token {
+    /// Checks the text that `source` gave.
+    ///
+    /// # Errors
+    /// Text that cannot be a token.
+    pub fn new(text: &str, source: &str) -> anyhow::Result<Token> {
+        let secret = text
+            .trim_start_matches('\u{feff}')
+            .trim_matches(['\r', '\n']);
+        ensure!(!secret.is_empty(), "{source} is empty: no token found");
+        ensure!(
+            secret.bytes().all(|byte| byte.is_ascii_graphic()),
+            "invalid token in {source}: it contains a space, a line break or a non-ASCII character"
+        );
+        Ok(Token {
+            secret: secret.into(),
+            source: source.into(),
+        })
+    }
+
+    /// Reads the token from a file, and returns a warning if others have access to it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is too large, is standard input, or holds no token.
+    pub fn read(path: &Path, option: &str) -> anyhow::Result<(Token, Option<String>)> {
+        let source = format!("{option} {}", path.display());
+        let cannot_read = |error: io::Error| anyhow!("cannot read {source}: {}", reason(&error));
+        let file = std::fs::File::open(path).map_err(cannot_read)?;
+        let metadata = file.metadata().map_err(cannot_read)?;
+        let stdin = std::fs::File::from(
+            io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(cannot_read)?,
+        );
+        let is_stdin = stdin.metadata().is_ok_and(|stdin| {
+            (stdin.dev(), stdin.ino()) == (metadata.dev(), metadata.ino())
+                && !metadata.file_type().is_char_device()
+        });
+        ensure!(
+            !is_stdin,
+            "{source} is standard input; the token must not get into the prompt"
+        );
+        let mut bytes = Vec::new();
+        file.take(MAX_TOKEN_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(cannot_read)?;
+        ensure!(
+            bytes.len() as u64 <= MAX_TOKEN_BYTES,
+            "{source} is larger than 64 KB: no token is"
+        );
+        let token = Token::new(&String::from_utf8_lossy(&bytes), &source)?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        let is_accessible = metadata.is_file() && mode & 0o066 != 0;
+        let warning = is_accessible.then(|| {
+            let path = path.display();
+            format!("warning: token file {path} is accessible to other users (mode {mode:04o}); run chmod 600 {path}")
+        });
+        Ok((token, warning))
+    }
+
+    /// The Authorization header. The only way out of this type.
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.secret)
+    }
+
+    /// A server's words without the token, should it send it back.
+    pub fn redact(&self, text: &str) -> Redacted {
+        Redacted::new(text, &self.secret)
+    }
+
+    /// Checks that a request body, which the gateway logs, does not hold the token.
+    ///
+    /// # Errors
+    /// A body that does.
+    pub fn check_absent(&self, body: &[u8]) -> anyhow::Result<()> {
+        let escaped = self.secret.replace('\\', "\\\\").replace('"', "\\\"");
+        let is_present = self.secret.len() >= MIN_DETECTED_BYTES
+            && memmem::find(body, escaped.as_bytes()).is_some();
+        ensure!(
+            !is_present,
+            "the request contains the API token; nothing was sent"
+        );
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}

@@ -1,0 +1,207 @@
+//! One attempt: the request goes out over HTTP, and the head of the response comes back.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use rustls::CertificateError;
+use ureq::http::response::Parts;
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, BodyReader, Timeout};
+
+use super::endpoint::{Endpoint, accept_encoding};
+use super::{Limits, Response, RetryHeaders};
+use crate::error::{Error, Retry};
+use crate::output::stderr::reason;
+use crate::request::Request;
+
+/// The longest that looking up a name, and then connecting, may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most that the head of a response may take, and that of the request without the user's own
+/// headers, in bytes: many times what they do take. Small buffers are made in no time.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// The most of the request's body that is sent at once.
+const MAX_WRITE_BYTES: usize = 128 * 1024;
+
+/// The body of a response, as it arrives.
+pub struct Body {
+    reader: BodyReader<'static>,
+    host: String,
+    limits: Limits,
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer).map_err(|error| {
+            let why = match ureq::Error::from(error) {
+                ureq::Error::Timeout(_) => timed_out(self.limits, "receiving from", &self.host),
+                ureq::Error::Decompress(..) => "malformed reply: invalid compression".into(),
+                ureq::Error::Io(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    return error;
+                }
+                ureq::Error::Io(_) | ureq::Error::BodyStalled => {
+                    format!("truncated reply: {} closed the connection", self.host)
+                }
+                other => format!("malformed reply: {other}"),
+            };
+            io::Error::other(why)
+        })
+    }
+}
+
+/// Sends the request once and waits for the head of the response, whatever its status.
+///
+/// # Errors
+/// Exit status 3 for a certificate that is not trusted, 4 for everything else that keeps a
+/// response from coming.
+pub fn send(
+    endpoint: &Endpoint,
+    request: &Request,
+    limits: Limits,
+) -> Result<Response<Body>, Error> {
+    let mut post = agent(endpoint, request.body.len(), limits)
+        .post(&endpoint.url)
+        .header("Authorization", endpoint.token.bearer())
+        .header("Accept-Encoding", accept_encoding(request.stream));
+    for (name, value) in &endpoint.headers {
+        post = post.header(name, value);
+    }
+    let connect_timeout = CONNECT_TIMEOUT.min(limits.left());
+    let response = post
+        .send(&request.body[..])
+        .map_err(|error| no_response(error, &endpoint.route(), connect_timeout, limits))?;
+    let (head, body) = response.into_parts();
+    Ok(response_of(
+        &head,
+        Body {
+            reader: body.into_reader(),
+            host: endpoint.host.clone(),
+            limits,
+        },
+    ))
+}
+
+fn response_of(head: &Parts, body: Body) -> Response<Body> {
+    let text = |name: &str| head.headers.get(name)?.to_str().ok();
+    let encoding = text("content-encoding").map(str::trim);
+    let is_known = |encoding: &&str| {
+        ["", "gzip", "identity"].contains(&encoding.to_ascii_lowercase().as_str())
+    };
+    Response {
+        status: head.status.as_u16(),
+        content_type: text("content-type").unwrap_or_default().into(),
+        unknown_encoding: encoding
+            .filter(|encoding| !is_known(encoding))
+            .map(Into::into),
+        retry_headers: RetryHeaders::new(text),
+        cache_status: text("cf-aig-cache-status").map(Into::into),
+        log_id: text("cf-aig-log-id").map(Into::into),
+        body,
+    }
+}
+
+/// One connection for one attempt, so that a retry never meets a stale one.
+fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits) -> Agent {
+    let sizes = endpoint
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    let headers: usize = sizes.sum();
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .build();
+    Agent::config_builder()
+        .tls_config(tls)
+        .proxy(endpoint.proxy.as_ref().map(|proxy| proxy.address.clone()))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .max_idle_connections(0)
+        .max_response_header_size(MAX_HEAD_BYTES)
+        .input_buffer_size(2 * MAX_HEAD_BYTES)
+        .output_buffer_size(headers + body_length.clamp(MAX_HEAD_BYTES, MAX_WRITE_BYTES))
+        .timeout_global(Some(limits.left()))
+        .timeout_resolve(Some(CONNECT_TIMEOUT))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .build()
+        .into()
+}
+
+fn timed_out(limits: Limits, phase: &str, host: &str) -> String {
+    let seconds = limits.timeout.as_secs_f64();
+    format!("timed out after {seconds} s while {phase} {host}; raise --timeout")
+}
+
+/// What it means that no response came; `connect_timeout` is how long connecting was allowed to take.
+fn no_response(error: ureq::Error, host: &str, connect_timeout: Duration, limits: Limits) -> Error {
+    use ureq::Error as E;
+    let cannot_connect = |why: String| {
+        Error::temporary(format!("cannot connect to {host}: {why}")).retry(Retry::Backoff)
+    };
+    let out_of_time = || Error::temporary(timed_out(limits, "waiting for", host));
+    match error {
+        E::Timeout(Timeout::Resolve | Timeout::Connect) if connect_timeout == CONNECT_TIMEOUT => {
+            let seconds = CONNECT_TIMEOUT.as_secs();
+            Error::temporary(format!(
+                "timed out after {seconds} s while connecting to {host}"
+            ))
+            .retry(Retry::Backoff)
+        }
+        E::Timeout(_) => out_of_time(),
+        _ if limits.left().is_zero() => out_of_time(),
+        E::Io(error) => match tls_error(&error) {
+            Some(error) => tls_failed(error, host),
+            None => cannot_connect(reason(&error)),
+        },
+        E::Rustls(error) => tls_failed(&error, host),
+        E::HostNotFound => cannot_connect("host not found".into()),
+        E::ConnectProxyFailed(why) if why.contains("407") => Error::rejected(format!(
+            "cannot connect to {host}: the proxy requires authentication"
+        ))
+        .advice(
+            "put the user name and password into the proxy URL, http://name:password@host:port",
+        ),
+        E::ConnectProxyFailed(why) => cannot_connect(why),
+        other => Error::temporary(format!("malformed response from {host}: {other}")),
+    }
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// A failed handshake: a certificate is rejected for good, anything else is a lost connection.
+fn tls_failed(error: &rustls::Error, host: &str) -> Error {
+    match error {
+        rustls::Error::InvalidCertificate(why) => Error::rejected(format!(
+            "the certificate of {host} is not trusted: {}",
+            describe(why)
+        )),
+        rustls::Error::General(why) => {
+            Error::rejected(format!("cannot verify certificates: {why}"))
+                .advice("install ca-certificates")
+        }
+        other => {
+            Error::temporary(format!("cannot connect to {host}: {other}")).retry(Retry::Backoff)
+        }
+    }
+}
+
+fn describe(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => {
+            "unknown issuer; for a private CA, set SSL_CERT_FILE to its certificate".into()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired".into()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet".into()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another host name".into()
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,97 @@
+//! What is asked: parameters, conversation, attachments and prompt, from arguments, files and standard input.
+
+pub mod attachment;
+pub mod conversation;
+mod json;
+pub mod parameters;
+pub mod prompt;
+pub mod read;
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use crate::cli::args::Args;
+use crate::output::stderr::Reporter;
+use attachment::Attachment;
+use conversation::Conversation;
+use parameters::Parameters;
+use prompt::{Prompt, PromptPlan, Stdin};
+
+/// The most that one request can hold, in bytes: the API answers more than 32 MB with 413.
+pub const MAX_REQUEST_BYTES: usize = 32_000_000;
+
+/// Everything that goes into the request body.
+#[derive(Debug)]
+pub enum Input {
+    /// `--body`: the body as it is sent.
+    Body(Vec<u8>),
+    Turn(Box<Turn>),
+}
+
+/// A conversation and the user's new turn.
+#[derive(Debug, Default)]
+pub struct Turn {
+    pub parameters: Parameters,
+    pub conversation: Conversation,
+    pub attachments: Vec<Attachment>,
+    pub prompt: Option<Prompt>,
+}
+
+/// Reads and checks all of it. Standard input comes last, for it may take its time.
+///
+/// # Errors
+/// Input that cannot be read, breaks a rule, or leaves nothing to send.
+pub fn read(args: &Args, plan: PromptPlan, reporter: &Reporter) -> anyhow::Result<Input> {
+    if let Some(path) = &args.body {
+        return Ok(Input::Body(parameters::read_body(path)?));
+    }
+    let parameters = Parameters::read(args)?;
+    let attachments = attachment::read(&args.attach)?;
+    if !attachments.is_empty() {
+        warn_of_file_names(args, reporter);
+    }
+    let conversation = match &args.messages {
+        Some(path) => Conversation::read(path)?,
+        None => Conversation::default(),
+    };
+    let stdin = match plan.stdin {
+        Stdin::Ignored => String::new(),
+        Stdin::Optional if !plan.is_blank() => read::optional_stdin(args.timeout, reporter)?,
+        Stdin::Optional | Stdin::Required => read::text(Path::new("-"), "")?,
+    };
+    let is_optional = args.messages.is_some() || !attachments.is_empty();
+    let prompt = plan.prompt(stdin, is_optional)?;
+    if prompt.is_none() && attachments.is_empty() {
+        conversation.check_complete()?;
+        if args.cache_prompt.is_some() {
+            bail!(
+                "--cache-prompt marks a new user turn, and there is none; put cache_control into the messages"
+            );
+        }
+    }
+    Ok(Input::Turn(Box::new(Turn {
+        parameters,
+        conversation,
+        attachments,
+        prompt,
+    })))
+}
+
+/// `-a *.png` attaches the first file, and makes the other names the prompt.
+fn warn_of_file_names(args: &Args, reporter: &Reporter) {
+    let name = args
+        .prompt
+        .iter()
+        .find(|word| *word != "-" && Path::new(word).is_file());
+    if let Some(name) = name {
+        reporter.warn(&format!(
+            "warning: '{}' is sent as text, but is the name of a file; to attach it, put -a before it",
+            name.to_string_lossy()
+        ));
+    }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}

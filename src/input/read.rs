@@ -1,0 +1,225 @@
+//! Bytes and text from files, arguments and standard input: how much, how long, and that they are UTF-8.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail, ensure};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::attachment::media_type;
+use super::{MAX_REQUEST_BYTES, is_blank};
+use crate::output::stderr::{Reporter, reason};
+
+/// Silence on standard input after which a person at a terminal gets a hint.
+const HINT_AFTER: Duration = Duration::from_secs(3);
+
+/// Silence after which a log gets it too.
+const HINT_IN_LOG_AFTER: Duration = Duration::from_secs(30);
+
+const STDIN: &str = "standard input";
+
+/// How messages name the FILE of `option`.
+pub fn name(path: &Path, option: &str) -> String {
+    if path == "-" {
+        STDIN.into()
+    } else {
+        format!("{option} {}", path.display()).trim_start().into()
+    }
+}
+
+/// Reads the FILE of `option`, `-` being standard input, to its end.
+///
+/// # Errors
+/// A file that cannot be read, or is larger than a request can be.
+pub fn bytes(path: &Path, option: &str) -> anyhow::Result<Vec<u8>> {
+    let name = name(path, option);
+    let file = if path == "-" {
+        stdin()
+    } else {
+        File::open(path)
+    };
+    let mut bytes = Vec::new();
+    file.and_then(|file| {
+        file.take(MAX_REQUEST_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+    })
+    .map_err(|error| cannot_read(&name, &error))?;
+    ensure!(
+        bytes.len() <= MAX_REQUEST_BYTES,
+        "{name} is larger than 32 MB, the API's limit"
+    );
+    Ok(bytes)
+}
+
+/// Reads a text as [`bytes`] does, less a byte order mark.
+///
+/// # Errors
+/// Those of [`bytes`], and text that is not UTF-8.
+pub fn text(path: &Path, option: &str) -> anyhow::Result<String> {
+    decode(bytes(path, option)?, &name(path, option))
+}
+
+/// The same, less its trailing line breaks, and not blank.
+///
+/// # Errors
+/// Those of [`text`], and blank text.
+pub fn trimmed_text(path: &Path, option: &str) -> anyhow::Result<String> {
+    let text = without_trailing_line_breaks(text(path, option)?);
+    ensure!(!is_blank(&text), "{} is empty", name(path, option));
+    Ok(text)
+}
+
+/// Reads standard input that may never deliver: a hint is due after a while, and an error if not one
+/// byte has come within `timeout`.
+///
+/// # Errors
+/// Those of [`text`], and silence.
+pub fn optional_stdin(timeout: Duration, reporter: &Reporter) -> anyhow::Result<String> {
+    let started = Instant::now();
+    let hint_after = if reporter.is_terminal {
+        HINT_AFTER
+    } else {
+        HINT_IN_LOG_AFTER
+    };
+    let is_ready = |until: Duration| is_ready(until.min(timeout).saturating_sub(started.elapsed()));
+    if !is_ready(hint_after)? {
+        if hint_after < timeout {
+            reporter.warn("waiting for standard input; use -n if there is none");
+        }
+        if !is_ready(timeout)? {
+            bail!(
+                "no data on standard input for {} s; use -n or </dev/null if there is none",
+                timeout.as_secs_f64()
+            );
+        }
+    }
+    text(Path::new("-"), "")
+}
+
+/// Whether standard input has data, or an end, within `timeout`.
+fn is_ready(timeout: Duration) -> anyhow::Result<bool> {
+    let until = Instant::now() + timeout;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        // Rounded up, or the last fraction of a millisecond would be spent spinning.
+        let left = left + Duration::from_micros(999);
+        let milliseconds = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let stdin = io::stdin();
+        match poll(
+            &mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)],
+            milliseconds,
+        ) {
+            Err(Errno::EINTR) => {}
+            Ok(ready) => return Ok(ready > 0),
+            Err(error) => return Err(cannot_read(STDIN, &error.into())),
+        }
+    }
+}
+
+/// Standard input without a buffer, so that nothing is read beyond what is asked for.
+fn stdin() -> io::Result<File> {
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+/// An argument as text; `name` says which it is.
+///
+/// # Errors
+/// An argument that is not UTF-8.
+pub fn argument<'a>(argument: &'a OsStr, name: &str) -> anyhow::Result<&'a str> {
+    let bytes = argument.as_bytes();
+    std::str::from_utf8(bytes).map_err(|error| not_utf8(name, bytes, error.valid_up_to()))
+}
+
+pub fn without_trailing_line_breaks(mut text: String) -> String {
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    text
+}
+
+/// Bytes as text, less a byte order mark.
+///
+/// # Errors
+/// Bytes that are not UTF-8.
+pub fn decode(bytes: Vec<u8>, name: &str) -> anyhow::Result<String> {
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        not_utf8(name, error.as_bytes(), offset)
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
+}
+
+fn cannot_read(name: &str, error: &io::Error) -> anyhow::Error {
+    anyhow!("cannot read {name}: {}", reason(error))
+}
+
+fn not_utf8(name: &str, bytes: &[u8], offset: usize) -> anyhow::Error {
+    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let kind = media_type(bytes).and_then(|media_type| media_type.rsplit('/').next());
+    if let Some(kind) = kind {
+        let kind = if kind == "webp" {
+            Cow::Borrowed("WebP")
+        } else {
+            kind.to_uppercase().into()
+        };
+        return anyhow!("{name} is a {kind} file, not text; attach it with -a");
+    }
+    if !utf16 && bytes.contains(&0) {
+        return anyhow!("{name} is binary data, not text");
+    }
+    let encoding = if utf16 { "UTF-16" } else { "ISO-8859-1" };
+    anyhow!(
+        "{name} is not valid UTF-8 (byte 0x{:02x} at offset {offset}); convert it, for example with iconv -f {encoding} -t UTF-8",
+        bytes[offset]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_is_not_utf8_is_named_for_what_it_is() {
+        for (bytes, expected) in [
+            (
+                &b"caf\xe9"[..],
+                "x is not valid UTF-8 (byte 0xe9 at offset 3); convert it, for example with iconv -f ISO-8859-1 -t UTF-8",
+            ),
+            (
+                b"\xff\xfea\0",
+                "x is not valid UTF-8 (byte 0xff at offset 0); convert it, for example with iconv -f UTF-16 -t UTF-8",
+            ),
+            (
+                b"ok \xe2\x82",
+                "x is not valid UTF-8 (byte 0xe2 at offset 3); convert it, for example with iconv -f ISO-8859-1 -t UTF-8",
+            ),
+            (
+                b"\x89PNG\r\n\x1a\n\0",
+                "x is a PNG file, not text; attach it with -a",
+            ),
+            (
+                b"%PDF-1.7\xff",
+                "x is a PDF file, not text; attach it with -a",
+            ),
+            (
+                b"RIFF\xff\0\0\0WEBP",
+                "x is a WebP file, not text; attach it with -a",
+            ),
+            (b"\x1f\x8b\x08\0", "x is binary data, not text"),
+        ] {
+            assert_eq!(decode(bytes.into(), "x").unwrap_err().to_string(), expected);
+        }
+        assert_eq!(
+            decode("\u{feff}\u{feff}a\0".into(), "x").unwrap(),
+            "\u{feff}a\0"
+        );
+    }
+}

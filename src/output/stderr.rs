@@ -1,0 +1,63 @@
+//! Lines on standard error: each begins `haiku: `, and none can control a terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::progress::Progress;
+use super::terminal::escape_controls;
+use crate::cli::args::Args;
+
+/// What is reported beside errors.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    pub progress: Progress,
+    pub is_terminal: bool,
+    is_quiet: bool,
+    is_verbose: bool,
+}
+
+impl Reporter {
+    pub fn new(args: &Args) -> Reporter {
+        let is_terminal = io::stderr().is_terminal();
+        let shows_progress = is_terminal && !args.quiet && !args.dry_run;
+        Reporter {
+            progress: Progress::new(shows_progress),
+            is_terminal,
+            is_quiet: args.quiet,
+            is_verbose: args.verbose,
+        }
+    }
+
+    /// A hint or a warning, unless `-q`.
+    pub fn warn(&self, text: &str) {
+        if !self.is_quiet {
+            self.progress.erase_for(|| line(text));
+        }
+    }
+
+    /// A retry: with `-v`, and on a terminal unless `-q`.
+    pub fn retry(&self, text: &str) {
+        if self.is_verbose || self.is_terminal {
+            self.warn(text);
+        }
+    }
+
+    /// `text` if `-v`.
+    pub fn verbose(&self, text: impl FnOnce() -> String) -> Option<String> {
+        self.is_verbose.then(text)
+    }
+}
+
+/// Writes one line, in one write. If standard error itself cannot be written, there is nobody to tell.
+pub fn line(text: &str) {
+    let line = format!("haiku: {}\n", escape_controls(text, ""));
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// The system's words for an error, without the number that Rust adds.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.into(),
+        None => text,
+    }
+}

@@ -1,0 +1,311 @@
+//! A reply in one JSON body: the message, whatever it is wrapped in, and its text.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::Read;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::api_error::{self, ApiError, MAX_ERROR_BYTES};
+use super::reply::Reply;
+use super::text::JsonText;
+use super::{Reading, invalid_json, lenient, malformed};
+use crate::client::token::Token;
+use crate::error::Error;
+use crate::output::{MAX_REPLY_BYTES, Output, OutputFormat, too_large};
+
+/// Two wrappings are known of. Each is parsed anew, so that without a bound a small body could keep
+/// us busy for hours.
+const MAX_WRAPPINGS: usize = 4;
+
+type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+
+/// A content block, of which only text is read.
+#[derive(Deserialize)]
+pub struct Block<'a> {
+    #[serde(rename = "type")]
+    kind: BlockKind,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum BlockKind {
+    Text,
+    #[serde(other)]
+    Other,
+}
+
+impl Block<'_> {
+    /// Adds the block to `reply`, and its text to `text`.
+    ///
+    /// # Errors
+    /// A text block whose text is not a string.
+    pub fn read(&self, reply: &mut Reply, text: &mut Vec<u8>, token: &Token) -> Result<(), Error> {
+        match (self.kind, self.text) {
+            (BlockKind::Text, Some(json)) => {
+                let JsonText(piece) = serde_json::from_str(json.get())
+                    .map_err(|error| invalid_json(&error, token))?;
+                reply.take_text(&piece, text)
+            }
+            (BlockKind::Text, None) => Ok(()),
+            (BlockKind::Other, _) => {
+                reply.take_other_block();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads the body, prints what was asked for, and notes in `reply` what it says.
+///
+/// # Errors
+/// Exit status 3 or 4 for what is not a complete message; those of [`Output::write`].
+pub fn read(
+    status: u16,
+    body: impl Read,
+    reading: Reading,
+    output: &mut Output,
+    reply: &mut Reply,
+) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    let read = body
+        .take(MAX_REPLY_BYTES as u64 + 1)
+        .read_to_end(&mut bytes);
+    read.map_err(|error| Error::temporary(error.to_string()))?;
+    if bytes.len() > MAX_REPLY_BYTES {
+        return Err(too_large());
+    }
+    let mut text = Vec::new();
+    parse(status, &bytes, reply, &mut text, reading.token)?;
+    match reading.format {
+        OutputFormat::Text => {
+            drop(bytes);
+            output.write_whole(text)
+        }
+        OutputFormat::Json => output.write_whole(bytes),
+        OutputFormat::JsonLines => output.write_whole(one_line(bytes)),
+    }
+}
+
+/// Finds the message in `body`; its text goes to `text`, everything else to `reply`.
+fn parse(
+    status: u16,
+    body: &[u8],
+    reply: &mut Reply,
+    text: &mut Vec<u8>,
+    token: &Token,
+) -> Result<(), Error> {
+    let body = body.trim_ascii();
+    if body.is_empty() {
+        return Err(malformed(&format!(
+            "malformed reply: HTTP {status} with an empty body"
+        )));
+    }
+    let body = std::str::from_utf8(body).map_err(|error| invalid_json(&error, token))?;
+    let message = unwrap(status, body, token)?;
+    let content = message.get("content").copied();
+    let blocks: Option<Vec<&RawValue>> = lenient(content);
+    let Some(blocks) = blocks else {
+        return Err(not_a_message(status, body, token));
+    };
+    for block in blocks {
+        let block: Block =
+            serde_json::from_str(block.get()).map_err(|error| invalid_json(&error, token))?;
+        block.read(reply, text, token)?;
+    }
+    reply.finish_text(text)?;
+    reply.set_usage(message.get("usage").copied());
+    reply.set_stop(
+        message.get("stop_reason").copied(),
+        message.get("stop_details").copied(),
+    );
+    Ok(())
+}
+
+/// The innermost object of the wrappings around a message, or the error that one of them reports.
+fn unwrap<'a>(status: u16, body: &'a str, token: &Token) -> Result<Object<'a>, Error> {
+    let object = |json: &'a str| match serde_json::from_str::<Object>(json) {
+        Ok(object) => Ok(object),
+        Err(error) if error.is_eof() && body.starts_with('{') => {
+            Err(malformed("truncated reply: incomplete JSON"))
+        }
+        Err(error) if error.is_syntax() && body.starts_with('{') => {
+            Err(invalid_json(&error, token))
+        }
+        Err(_) => Err(not_a_message(status, body, token)),
+    };
+    let mut message = object(body)?;
+    for _ in 0..MAX_WRAPPINGS {
+        for key in ["errors", "error"] {
+            let error = message.get(key).and_then(|error| reported_error(error));
+            if let Some(error) = error {
+                return Err(error.into_failed_request(status, token));
+            }
+        }
+        if message
+            .get("state")
+            .is_some_and(|state| state.get() == "\"Failed\"")
+        {
+            return Err(ApiError::new("its state is Failed").into_failed_request(status, token));
+        }
+        match message
+            .get("result")
+            .filter(|result| result.get() != "null")
+        {
+            Some(result) => message = object(result.get())?,
+            None => break,
+        }
+    }
+    Ok(message)
+}
+
+/// The error that an `errors` or `error` reports, if it is more than an empty list, object or string.
+fn reported_error(error: &RawValue) -> Option<ApiError> {
+    let json = error.get();
+    if json.len() > MAX_ERROR_BYTES {
+        return Some(ApiError::parse(json.as_bytes()));
+    }
+    let value = serde_json::from_str(json).ok()?;
+    api_error::says_something(&value)
+        .then(|| ApiError::parse(format!(r#"{{"error":{json}}}"#).as_bytes()))
+}
+
+fn not_a_message(status: u16, body: &str, token: &Token) -> Error {
+    malformed(&format!("malformed reply: HTTP {status} without a message"))
+        .server_message(ApiError::parse(body.as_bytes()).words(token))
+}
+
+/// JSON on one line. A line break in JSON is white space between its parts, and nothing else.
+fn one_line(mut json: Vec<u8>) -> Vec<u8> {
+    json.truncate(json.trim_ascii_end().len());
+    for byte in &mut json {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    /// The text of a message and its stop reason, or the error.
+    fn message(bytes: &[u8]) -> Result<(String, Option<String>), Error> {
+        let token = Token::new("t0ken", "TOKEN").unwrap();
+        let (mut reply, mut text) = (Reply::default(), Vec::new());
+        parse(200, bytes, &mut reply, &mut text, &token)?;
+        Ok((String::from_utf8(text).unwrap(), reply.stop_reason))
+    }
+
+    #[test]
+    fn json_becomes_one_line() {
+        for (json, line) in [
+            ("{\n \"a\":\r\n1 }\n", "{  \"a\":  1 }"),
+            ("{}", "{}"),
+            ("", ""),
+        ] {
+            assert_eq!(one_line(json.into()), line.as_bytes());
+        }
+    }
+
+    #[test]
+    fn odd_values_beside_the_reply_do_not_spoil_it() {
+        let base = json!({"content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"});
+        for (key, value) in [
+            ("usage", json!(7)),
+            (
+                "usage",
+                json!({"input_tokens": "many", "output_tokens": -1.5, "x": null}),
+            ),
+            ("state", json!(7)),
+            ("errors", json!([null])),
+            ("errors", json!([])),
+            ("errors", json!([[], {}, "", false])),
+            ("error", json!(null)),
+            ("result", json!(null)),
+            ("stop_details", json!([1])),
+            (
+                "content",
+                json!([{"type": "x", "text": null}, {"type": "y", "text": 7}, {"type": "text", "text": "a"}]),
+            ),
+        ] {
+            let mut body = base.clone();
+            body[key] = value;
+            let (text, reason) = message(body.to_string().as_bytes()).unwrap();
+            assert_eq!(
+                (text.as_str(), reason.as_deref()),
+                ("a", Some("end_turn")),
+                "{body}"
+            );
+        }
+        let twice = r#"{"usage":1,"usage":2,"content":[{"type":"text","text":"a"}]}"#;
+        assert_eq!(message(twice.as_bytes()).unwrap().0, "a");
+    }
+
+    #[test]
+    fn what_is_not_a_message_is_an_error() {
+        for (body, expected) in [
+            (" \n", "malformed reply: HTTP 200 with an empty body"),
+            (
+                "<title>Oh no</title>",
+                "malformed reply: HTTP 200 without a message: Oh no",
+            ),
+            ("[1]", "malformed reply: HTTP 200 without a message: [1]"),
+            ("{\"content\":", "truncated reply: incomplete JSON"),
+            (
+                "{\"a\":1}",
+                "malformed reply: HTTP 200 without a message: {\"a\":1}",
+            ),
+            (
+                "{\"result\":7}",
+                "malformed reply: HTTP 200 without a message: {\"result\":7}",
+            ),
+            (r#"{"errors":[1]}"#, "the request failed (HTTP 200)"),
+            (
+                r#"{"state":"Failed"}"#,
+                "the request failed (HTTP 200): its state is Failed",
+            ),
+        ] {
+            let error = message(body.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_out_of_a_body_unchanged(texts in vec(any::<String>(), 0..4)) {
+            let content: Vec<_> = texts.iter().map(|text| json!({"type": "text", "text": text})).collect();
+            let bare = json!({"content": content, "stop_reason": "end_turn"});
+            for wrapped in [bare.clone(), json!({"result": bare}), json!({"result": {"result": bare}})] {
+                let (text, reason) = message(wrapped.to_string().as_bytes()).unwrap();
+                prop_assert_eq!(&text, &texts.concat());
+                prop_assert_eq!(reason.as_deref(), Some("end_turn"));
+            }
+        }
+
+        #[test]
+        fn any_change_to_a_message_is_a_reply_or_an_error(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = json!({
+                "result": {"content": [{"type": "text", "text": "a"}], "stop_reason": null, "usage": {"input_tokens": 1}},
+                "errors": [], "state": "Completed",
+            }).to_string().into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _ = message(&bytes);
+            bytes.truncate(at);
+            prop_assert!(message(&bytes).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_a_reply_or_an_error(bytes in vec(any::<u8>(), 0..200)) {
+            let _ = message(&bytes);
+        }
+    }
+}
