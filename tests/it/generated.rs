@@ -1,10 +1,10 @@
-//! Man page and completions: made from the one definition of the options, and kept in step with it.
+//! Man page and completions: generated from the options, committed, and checked to be current.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use clap::CommandFactory;
+use clap::{CommandFactory, ValueHint};
 use clap_complete::{Generator, Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -15,19 +15,37 @@ use crate::has;
 #[path = "../../src/cli/args.rs"]
 mod args;
 
-/// When the man page last changed in more than its options.
-const DATE: &str = "2026-11-23";
+#[allow(dead_code, reason = "the program uses the rest")]
+#[path = "../../src/cli/help.rs"]
+mod help;
 
-const FILES: &str = "There is no configuration file, and nothing is kept between calls. Beside the FILE that \
-    --output names, a file whose name begins with .haiku- stands for a moment while the new one is \
-    written; it then takes the name FILE, so that FILE's owner, access control list and hard links may change.";
+/// When the man page last changed in more than its options. mandoc warns of a page without a date.
+const DATE: &str = "2026-11-25";
 
-const PRIVACY: &str = "haiku keeps nothing. The gateway logs prompts and replies unless it is told not to: \
-    -H 'cf-aig-collect-log: false' keeps it from logging the call, \
-    -H 'cf-aig-collect-log-payload: false' from logging what was said in it.";
+const FILES: &str = "There is no configuration file, and nothing is kept between calls. While the FILE of --output is \
+    replaced, a temporary file whose name begins with .haiku- exists beside it, readable by its owner alone. It then \
+    takes FILE's name, owner, group and permissions, as far as the system allows; hard links to FILE keep the old content.";
 
-/// Compares a committed file with what it should hold. Where they differ it is rewritten, and the
-/// test fails once, so that nobody commits one without the other.
+const PRIVACY: &str = "haiku keeps nothing. The gateway logs prompts and replies unless told otherwise: \
+    -H 'cf-aig-collect-log: false' turns logging off for the call, \
+    -H 'cf-aig-collect-log-payload: false' only for its text.";
+
+const SECURITY: [&str; 4] = [
+    "The token is read from an environment variable or a file, never from an option. It is sent in one header of one \
+     request, over TLS or to a loopback address, and appears in no message, no -v line and no --dry-run. If a server \
+     sends it back in an error message, it is redacted, also if white space splits it; encoded forms, such as base64 \
+     or HTML entities, are not recognized. A prompt that contains the token is not sent.",
+    "Certificates are verified against the system's CA bundle, or SSL_CERT_FILE and SSL_CERT_DIR. A certificate that \
+     says CA:FALSE, or has expired, vouches for no other. Redirects are not followed. localhost is always the loopback \
+     address.",
+    "Control characters and bidirectional overrides in a reply are made visible on a terminal, and always on standard \
+     error. A pipe gets the exact bytes: whatever reads them must take care.",
+    "A hostile server is bounded in memory (16 KB for the head, 32 MB for a reply, 16 MB for an event) and in time \
+     (--timeout). Arguments are visible to every user of the machine; standard input and files are not.",
+];
+
+/// Compares a committed file with what it should contain. If they differ, the file is rewritten and
+/// the test fails once, so that nobody commits one without the other.
 #[track_caller]
 fn is_current(path: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -42,47 +60,95 @@ fn is_current(path: &str, expected: &str) {
 }
 
 fn man_page() -> String {
+    let command =
+        args::Args::command().about("send a prompt to Claude Haiku 4.5 and print the reply");
+    let long_about = command.get_long_about().unwrap().to_string();
+    let (_, description) = long_about.split_once("\n\n").unwrap();
+    let command = command.long_about(description.to_owned());
     let mut page = Vec::new();
-    let man = Man::new(args::Args::command())
+    Man::new(command)
         .date(DATE)
-        .manual("User Commands");
-    man.render(&mut page).unwrap();
-    let mut rest = Roff::new();
-    rest.control("SH", ["EXIT STATUS"]);
-    for (status, meaning, remedy) in args::EXIT_STATUS {
-        rest.control("TP", []);
-        rest.text([bold(status.to_string())]);
-        rest.text([roman(format!("{meaning}; {remedy}"))]);
+        .manual("User Commands")
+        .render(&mut page)
+        .unwrap();
+    let mut page = String::from_utf8(page).unwrap();
+    for heading in [
+        "Model parameters",
+        "Gateway and connection",
+        "Input and output",
+    ] {
+        let section = format!(".SH \"{}\"", heading.to_uppercase());
+        assert!(page.contains(&section), "{section} in {page}");
+        page = page.replace(&section, &format!(".SS \"{heading}\""));
     }
-    rest.control("SH", ["ENVIRONMENT"]);
-    for (name, meaning) in args::ENVIRONMENT {
-        rest.control("TP", []);
-        rest.text([bold(name)]);
-        rest.text([roman(meaning)]);
-    }
-    rest.control("SH", ["FILES"]);
-    rest.text([roman(FILES)]);
-    rest.control("SH", ["PRIVACY"]);
-    rest.text([roman(PRIVACY)]);
-    rest.control("SH", ["EXAMPLES"]);
-    for (call, what) in args::EXAMPLES {
-        rest.control("TP", []);
-        rest.text([bold(call)]);
-        rest.text([roman(what)]);
-    }
-    rest.control("SH", ["SEE ALSO"]);
-    for (i, name) in ["curl", "git", "jq"].into_iter().enumerate() {
-        let comma = if i < 2 { ", " } else { "" };
-        rest.text([bold(name), roman(format!("(1){comma}"))]);
-    }
-    page.extend_from_slice(rest.to_roff().as_bytes());
-    String::from_utf8(page).unwrap()
+    page + &details().to_roff()
 }
 
+/// What the man page adds to the options.
+fn details() -> Roff {
+    let mut roff = Roff::new();
+    let item = |roff: &mut Roff, name: &str, text: &str| {
+        roff.control("TP", []);
+        roff.text([bold(name)]);
+        roff.text([roman(text)]);
+    };
+    roff.control("SH", ["EXIT STATUS"]);
+    for (status, meaning, remedy) in help::EXIT_STATUS {
+        item(
+            &mut roff,
+            &status.to_string(),
+            &format!("{meaning}; {remedy}"),
+        );
+    }
+    roff.control("SH", ["ENVIRONMENT"]);
+    for (name, meaning) in help::ENVIRONMENT {
+        item(&mut roff, name, meaning);
+    }
+    for (heading, paragraphs) in [
+        ("FILES", &[FILES][..]),
+        ("PRIVACY", &[PRIVACY]),
+        ("SECURITY", &SECURITY),
+    ] {
+        roff.control("SH", [heading]);
+        for (i, paragraph) in paragraphs.iter().enumerate() {
+            if i > 0 {
+                roff.control("PP", []);
+            }
+            roff.text([roman(*paragraph)]);
+        }
+    }
+    roff.control("SH", ["EXAMPLES"]);
+    for (call, what) in help::EXAMPLES {
+        item(&mut roff, call, what);
+    }
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([
+        bold("curl"),
+        roman("(1), "),
+        bold("git"),
+        roman("(1), "),
+        bold("jq"),
+        roman("(1)"),
+    ]);
+    roff
+}
+
+/// Files are offered only for options that take files.
 fn completion(shell: impl Generator) -> String {
+    let mut command = args::Args::command().mut_args(|arg| {
+        let is_text = arg.get_action().takes_values() && arg.get_value_hint() == ValueHint::Unknown;
+        if is_text {
+            arg.value_hint(ValueHint::Other)
+        } else {
+            arg
+        }
+    });
+    // zsh would take what follows a colon for the action to complete with.
+    command = command.mut_arg("header", |arg| arg.value_name("HEADER"));
     let mut script = Vec::new();
-    generate(shell, &mut args::Args::command(), "haiku", &mut script);
-    String::from_utf8(script).unwrap()
+    generate(shell, &mut command, "haiku", &mut script);
+    let script = String::from_utf8(script).unwrap();
+    script.replace(" -o bashdefault -o default", "")
 }
 
 #[test]
@@ -96,7 +162,6 @@ fn the_completions_are_current() {
     is_current("completions/_haiku", &completion(Shell::Zsh));
     is_current("completions/haiku.fish", &completion(Shell::Fish));
 }
-
 /// What a tool prints on standard output, if it is there.
 fn tool(command: &mut Command) -> Option<String> {
     if !has(command.get_program().to_str().unwrap()) {
@@ -123,7 +188,7 @@ fn the_man_page_is_well_formed() {
         for part in [
             "EXIT STATUS",
             "--max-tokens",
-            "GATEWAY AND CONNECTION",
+            "Gateway and connection",
             "CLOUDFLARE_API_TOKEN",
         ] {
             assert!(plain(&text).contains(part), "{part} in {text}");
