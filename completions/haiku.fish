@@ -36,3 +36,4 @@ complete -c haiku -s v -l verbose -d 'Report retries, token counts and timings o
 complete -c haiku -s q -l quiet -d 'Suppress hints, warnings and progress, but not errors'
 complete -c haiku -s h -l help -d 'Print help (-h: summary, --help: details)'
 complete -c haiku -s V -l version -d 'Print version'
+complete -c haiku -f

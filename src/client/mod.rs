@@ -1,7 +1,7 @@
 //! The HTTP client: sends the request, retries what may succeed later, and hands over the response.
 
 pub mod endpoint;
-mod proxy;
+pub mod proxy;
 mod retry;
 pub mod token;
 mod transport;

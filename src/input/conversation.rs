@@ -43,7 +43,7 @@ impl Conversation {
     /// # Errors
     /// Text that is not JSON, and the first message that breaks the input schema or is known to be
     /// refused by the model.
-    fn parse(text: &str, name: &str) -> anyhow::Result<Conversation> {
+    pub fn parse(text: &str, name: &str) -> anyhow::Result<Conversation> {
         let messages: Vec<Box<RawValue>> = if text.trim_start().starts_with('[') {
             json::parse(text, name)?
         } else {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../src/sse.rs"]
+#[path = "../../src/response/sse.rs"]
 mod sse;
 
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,7 @@ fn events<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Events {
             events.push((event.name.to_vec(), event.data.to_vec()));
             Ok::<(), sse::TooLong>(())
         });
-        assert!(fed.is_ok(), "no input of a fuzzer's is so long");
+        assert!(fed.is_ok(), "no input of a fuzzer is so long");
     }
     events
 }

@@ -160,7 +160,8 @@ fn the_man_page_is_current() {
 fn the_completions_are_current() {
     is_current("completions/haiku.bash", &completion(Shell::Bash));
     is_current("completions/_haiku", &completion(Shell::Zsh));
-    is_current("completions/haiku.fish", &completion(Shell::Fish));
+    let fish = completion(Shell::Fish) + "complete -c haiku -f\n";
+    is_current("completions/haiku.fish", &fish);
 }
 /// What a tool prints on standard output, if it is there.
 fn tool(command: &mut Command) -> Option<String> {

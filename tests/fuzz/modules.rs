@@ -1,0 +1,16 @@
+// The program's modules, at the root of each fuzz target.
+
+#[path = "../../src/cli/mod.rs"]
+mod cli;
+#[path = "../../src/client/mod.rs"]
+mod client;
+#[path = "../../src/error.rs"]
+mod error;
+#[path = "../../src/input/mod.rs"]
+mod input;
+#[path = "../../src/output/mod.rs"]
+mod output;
+#[path = "../../src/request.rs"]
+mod request;
+#[path = "../../src/response/mod.rs"]
+mod response;
