@@ -104,8 +104,8 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
     Err(Errno::LOOP.into())
 }
 
-/// Creates and removes a file in the folder of `path`, and returns what it was like: that is how
-/// umask, set-group-id bit and default ACL of the folder make a new file.
+/// Creates and removes a file in the folder of `path`. Its attributes are those of any new file
+/// there: umask, the folder's set-group-id bit and its default ACL determine them.
 fn probe(path: &Path) -> io::Result<Attributes> {
     let _blocked = BlockedSignals::new();
     let probe = sibling(path);
@@ -122,8 +122,8 @@ fn sibling(path: &Path) -> PathBuf {
     path.with_file_name(format!(".haiku-{number:016x}"))
 }
 
-/// Replaces `path` with a file that has this content and these attributes. Fails if there is by
-/// now a file with others, because `bytes` could become readable to other users.
+/// Replaces `path` with a file that has this content and these attributes. Fails if the file at
+/// `path` has different attributes by now: neither those nor the old ones would be right.
 fn replace(path: &Path, attributes: &Attributes, bytes: &[u8]) -> io::Result<()> {
     match Attributes::of(path) {
         Ok(found) if found == *attributes => {}
@@ -184,7 +184,7 @@ impl Attributes {
     /// first, because set-id bits are for the old owner alone.
     fn apply(&self, file: &File) -> io::Result<()> {
         if fchown(file, Some(self.uid), Some(self.gid)).is_err() {
-            // A user may still choose among his own groups. If not, the permissions are reduced.
+            // Only root can keep another owner, but users can keep a group that they belong to.
             let _ = fchown(file, None, Some(self.gid));
         }
         let metadata = file.metadata()?;
@@ -201,8 +201,8 @@ impl Attributes {
         file.set_permissions(Permissions::from_mode(self.mode_for(&metadata)))
     }
 
-    /// The permissions without those that would mean somebody else under the owner and group of
-    /// `metadata`.
+    /// The permissions that remain under the owner and group of `metadata`: none that somebody
+    /// did not have before.
     fn mode_for(&self, metadata: &Metadata) -> u32 {
         let mode = self.mode & 0o7777;
         if metadata.gid() != self.gid {
