@@ -1,8 +1,12 @@
 //! The HTTP client: sends the request, retries what may succeed later, and hands over the response.
 
+mod connection;
 pub mod endpoint;
 pub mod proxy;
+mod resolver;
 mod retry;
+mod socket;
+mod status;
 pub mod token;
 mod transport;
 
@@ -12,8 +16,10 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ExitStatus, Retry};
 use crate::output::stderr::Reporter;
 use crate::request::Request;
+use connection::Watch;
 use endpoint::Endpoint;
 pub use retry::RetryHeaders;
+use status::Status;
 
 /// What a call may cost in time.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +49,12 @@ pub struct Response<R> {
 }
 
 impl Limits {
+    pub fn deadline(&self) -> Instant {
+        self.started + self.timeout
+    }
+
     pub fn left(&self) -> Duration {
-        self.timeout.saturating_sub(self.started.elapsed())
+        self.deadline().saturating_duration_since(Instant::now())
     }
 }
 
@@ -59,9 +69,14 @@ pub fn call<T>(
     reporter: &Reporter,
     mut read: impl FnMut(Response<transport::Body>) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    let status = Status::new(&endpoint.host, request.body.len(), limits.started);
+    let shown = status.clone();
+    reporter.progress.start(move || shown.line());
     let mut retries = 0;
     loop {
-        let result = transport::send(endpoint, request, limits).and_then(&mut read);
+        let watch = Watch::new(limits.deadline());
+        status.attempt(&watch);
+        let result = transport::send(endpoint, request, limits, &watch).and_then(&mut read);
         let error = match result {
             Ok(value) => return Ok(value),
             Err(error) => error,
@@ -76,6 +91,7 @@ pub fn call<T>(
             retry::seconds(delay),
             limits.retries
         ));
+        status.retry_in(delay);
         thread::sleep(delay);
     }
 }

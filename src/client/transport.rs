@@ -1,21 +1,24 @@
 //! One attempt: the request goes out over HTTP, and the head of the response comes back.
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::CertificateError;
 use ureq::http::response::Parts;
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, BodyReader, Timeout};
+use ureq::{Agent, BodyReader};
 
+use super::connection::{self, CONNECT_TIMEOUT, Phase, Watch};
 use super::endpoint::{Endpoint, accept_encoding};
+use super::resolver::Resolver;
 use super::{Limits, Response, RetryHeaders};
 use crate::error::{Error, Retry};
 use crate::output::stderr::reason;
 use crate::request::Request;
 
-/// The longest that looking up a name, and then connecting, may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the body of an error is waited for: its status is known, and decides.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most that the head of a response may take, and that of the request without the user's own
 /// headers, in bytes: many times what they do take. Small buffers are made in no time.
@@ -29,13 +32,14 @@ pub struct Body {
     reader: BodyReader<'static>,
     host: String,
     limits: Limits,
+    watch: Arc<Watch>,
 }
 
 impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer).map_err(|error| {
             let why = match ureq::Error::from(error) {
-                ureq::Error::Timeout(_) => timed_out(self.limits, "receiving from", &self.host),
+                ureq::Error::Timeout(_) => timed_out(self.limits, &self.watch, &self.host),
                 ureq::Error::Decompress(..) => "malformed reply: invalid compression".into(),
                 ureq::Error::Io(error) if error.kind() == io::ErrorKind::Interrupted => {
                     return error;
@@ -59,27 +63,29 @@ pub fn send(
     endpoint: &Endpoint,
     request: &Request,
     limits: Limits,
+    watch: &Arc<Watch>,
 ) -> Result<Response<Body>, Error> {
-    let mut post = agent(endpoint, request.body.len(), limits)
+    let mut post = agent(endpoint, request.body.len(), limits, watch)
         .post(&endpoint.url)
         .header("Authorization", endpoint.token.bearer())
         .header("Accept-Encoding", accept_encoding(request.stream));
     for (name, value) in &endpoint.headers {
         post = post.header(name, value);
     }
-    let connect_timeout = CONNECT_TIMEOUT.min(limits.left());
     let response = post
         .send(&request.body[..])
-        .map_err(|error| no_response(error, &endpoint.route(), connect_timeout, limits))?;
+        .map_err(|error| no_response(error, &endpoint.route(), limits, watch))?;
     let (head, body) = response.into_parts();
-    Ok(response_of(
-        &head,
-        Body {
-            reader: body.into_reader(),
-            host: endpoint.host.clone(),
-            limits,
-        },
-    ))
+    if !head.status.is_success() {
+        watch.limit_to(Instant::now() + ERROR_BODY_TIMEOUT);
+    }
+    let body = Body {
+        reader: body.into_reader(),
+        host: endpoint.host.clone(),
+        limits,
+        watch: watch.clone(),
+    };
+    Ok(response_of(&head, body))
 }
 
 fn response_of(head: &Parts, body: Body) -> Response<Body> {
@@ -102,7 +108,7 @@ fn response_of(head: &Parts, body: Body) -> Response<Body> {
 }
 
 /// One connection for one attempt, so that a retry never meets a stale one.
-fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits) -> Agent {
+fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits, watch: &Arc<Watch>) -> Agent {
     let sizes = endpoint
         .headers
         .iter()
@@ -111,7 +117,7 @@ fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits) -> Agent {
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
         .build();
-    Agent::config_builder()
+    let config = Agent::config_builder()
         .tls_config(tls)
         .proxy(endpoint.proxy.as_ref().map(|proxy| proxy.address.clone()))
         .http_status_as_error(false)
@@ -121,49 +127,74 @@ fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits) -> Agent {
         .max_response_header_size(MAX_HEAD_BYTES)
         .input_buffer_size(2 * MAX_HEAD_BYTES)
         .output_buffer_size(headers + body_length.clamp(MAX_HEAD_BYTES, MAX_WRITE_BYTES))
+        // For a SOCKS proxy, whose connection is not ours; all others end by the watch.
         .timeout_global(Some(limits.left()))
-        .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
-        .build()
-        .into()
+        .build();
+    let connector = connection::connector(watch, endpoint.proxy.is_some());
+    Agent::with_parts(config, connector, Resolver::new(watch.clone()))
 }
 
-fn timed_out(limits: Limits, phase: &str, host: &str) -> String {
+fn timed_out(limits: Limits, watch: &Watch, host: &str) -> String {
     let seconds = limits.timeout.as_secs_f64();
+    let phase = match watch.phase() {
+        Phase::Connecting => "connecting to",
+        Phase::Sending => "sending to",
+        Phase::Waiting => "waiting for",
+        Phase::Receiving => "receiving from",
+    };
     format!("timed out after {seconds} s while {phase} {host}; raise --timeout")
 }
 
-/// What it means that no response came; `connect_timeout` is how long connecting was allowed to take.
-fn no_response(error: ureq::Error, host: &str, connect_timeout: Duration, limits: Limits) -> Error {
+/// What it means that no response came.
+fn no_response(error: ureq::Error, host: &str, limits: Limits, watch: &Watch) -> Error {
     use ureq::Error as E;
-    let cannot_connect = |why: String| {
-        Error::temporary(format!("cannot connect to {host}: {why}")).retry(Retry::Backoff)
+    let is_connecting = watch.phase() == Phase::Connecting;
+    let lost = |why: &str| {
+        let what = if is_connecting {
+            "cannot connect to"
+        } else {
+            "lost the connection to"
+        };
+        Error::temporary(format!("{what} {host}: {why}")).retry(Retry::Backoff)
     };
-    let out_of_time = || Error::temporary(timed_out(limits, "waiting for", host));
     match error {
-        E::Timeout(Timeout::Resolve | Timeout::Connect) if connect_timeout == CONNECT_TIMEOUT => {
+        _ if limits.left().is_zero() => Error::temporary(timed_out(limits, watch, host)),
+        E::Timeout(_) if is_connecting => {
             let seconds = CONNECT_TIMEOUT.as_secs();
             Error::temporary(format!(
                 "timed out after {seconds} s while connecting to {host}"
             ))
             .retry(Retry::Backoff)
         }
-        E::Timeout(_) => out_of_time(),
-        _ if limits.left().is_zero() => out_of_time(),
+        E::Timeout(_) => Error::temporary(timed_out(limits, watch, host)),
         E::Io(error) => match tls_error(&error) {
             Some(error) => tls_failed(error, host),
-            None => cannot_connect(reason(&error)),
+            None => lost(&connection_lost(&error)),
         },
         E::Rustls(error) => tls_failed(&error, host),
-        E::HostNotFound => cannot_connect("host not found".into()),
+        E::HostNotFound => lost("host not found"),
         E::ConnectProxyFailed(why) if why.contains("407") => Error::rejected(format!(
             "cannot connect to {host}: the proxy requires authentication"
         ))
         .advice(
             "put the user name and password into the proxy URL, http://name:password@host:port",
         ),
-        E::ConnectProxyFailed(why) => cannot_connect(why),
+        E::ConnectProxyFailed(why) => lost(&why),
         other => Error::temporary(format!("malformed response from {host}: {other}")),
+    }
+}
+
+/// The system's words, where the standard library hides them behind its own.
+fn connection_lost(error: &io::Error) -> String {
+    let reason = reason(error);
+    match reason.strip_prefix("failed to lookup address information: ") {
+        Some(words) if words.contains("Temporary") => words.into(),
+        Some(_) => "host not found".into(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "it was closed without a response".into()
+        }
+        None => reason,
     }
 }
 

@@ -1,0 +1,358 @@
+//! One attempt's connection: where it stands, when it has to end, and the layers it is made of.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ureq::unversioned::transport::{
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, NextTimeout,
+    RustlsConnector, SocksConnector, Transport,
+};
+use ureq::{Error, Timeout};
+
+use super::socket::TcpConnector;
+
+/// The longest that it may take to resolve a name and connect, TLS and proxies included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Resolving a name, connecting, or agreeing with a proxy or on TLS.
+    Connecting,
+    Sending,
+    /// The request is sent, and no byte of the response has arrived.
+    Waiting,
+    Receiving,
+}
+
+/// The progress of one attempt, and the moment at which every wait of its connection ends.
+#[derive(Debug)]
+pub struct Watch {
+    deadline: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: Instant,
+    phase: Phase,
+    sent: usize,
+    received: usize,
+}
+
+impl Watch {
+    /// Starts connecting, for which [`CONNECT_TIMEOUT`] counts as well as the deadline.
+    pub fn new(deadline: Instant) -> Arc<Watch> {
+        Arc::new(Watch {
+            deadline,
+            state: Mutex::new(State {
+                limit: deadline.min(Instant::now() + CONNECT_TIMEOUT),
+                phase: Phase::Connecting,
+                sent: 0,
+                received: 0,
+            }),
+        })
+    }
+
+    /// When every wait ends.
+    pub fn limit(&self) -> Instant {
+        self.state().limit
+    }
+
+    /// Brings the limit forward.
+    pub fn limit_to(&self, limit: Instant) {
+        let mut state = self.state();
+        state.limit = state.limit.min(limit);
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.state().phase
+    }
+
+    /// The bytes of the request that have been sent, its head included, without TLS.
+    pub fn sent(&self) -> usize {
+        self.state().sent
+    }
+
+    /// The bytes of the response that have arrived, its head included, without TLS.
+    pub fn received(&self) -> usize {
+        self.state().received
+    }
+
+    fn connected(&self) {
+        let mut state = self.state();
+        state.limit = self.deadline;
+        state.phase = Phase::Sending;
+    }
+
+    fn add_sent(&self, length: usize) {
+        self.state().sent += length;
+    }
+
+    fn request_is_sent(&self) {
+        let mut state = self.state();
+        if state.phase == Phase::Sending {
+            state.phase = Phase::Waiting;
+        }
+    }
+
+    fn add_received(&self, length: usize) {
+        let mut state = self.state();
+        state.received += length;
+        state.phase = Phase::Receiving;
+    }
+
+    /// The sooner of `timeout` and the limit.
+    fn shorten(&self, timeout: NextTimeout) -> Result<NextTimeout, Error> {
+        let state = self.state();
+        let left = state.limit.saturating_duration_since(Instant::now());
+        let reason = match state.phase {
+            Phase::Connecting => Timeout::Connect,
+            _ => Timeout::Global,
+        };
+        if left.is_zero() {
+            return Err(Error::Timeout(reason));
+        }
+        if *timeout.after <= left {
+            return Ok(timeout);
+        }
+        Ok(NextTimeout {
+            after: left.into(),
+            reason,
+            ..timeout
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Everything from the socket to TLS. `through_proxy` tells whether the agent has a proxy.
+pub fn connector(watch: &Arc<Watch>, through_proxy: bool) -> impl Connector<()> + use<> {
+    let base: () = ();
+    base.chain(SocksConnector::default())
+        .chain(ConnectProxyConnector::default())
+        .chain(TcpConnector::new(watch.clone()))
+        .chain(GuardConnector(watch.clone()))
+        .chain(RustlsConnector::default())
+        .chain(MeterConnector {
+            watch: watch.clone(),
+            through_proxy,
+        })
+}
+
+/// Puts a [`Guard`] between a connection and TLS.
+#[derive(Debug)]
+struct GuardConnector(Arc<Watch>);
+
+impl<In: Transport> Connector<In> for GuardConnector {
+    type Out = Guard<In>;
+
+    fn connect(
+        &self,
+        _: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
+        Ok(chained.map(|transport| Guard {
+            transport,
+            watch: self.0.clone(),
+            is_broken: false,
+        }))
+    }
+}
+
+/// Ends every wait at the limit, and lets a server be heard that answers before it has read the
+/// whole request: once nothing more can be sent, the rest is dropped, and reading decides what has
+/// become of the connection. Below TLS, which would not read again after a failed write.
+#[derive(Debug)]
+struct Guard<T> {
+    transport: T,
+    watch: Arc<Watch>,
+    is_broken: bool,
+}
+
+impl<T: Transport> Transport for Guard<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.transport.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        if self.is_broken {
+            return Ok(());
+        }
+        let timeout = self.watch.shorten(timeout)?;
+        match self.transport.transmit_output(amount, timeout) {
+            Err(Error::Io(error)) if is_broken(&error) => {
+                self.is_broken = true;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let timeout = self.watch.shorten(timeout)?;
+        self.transport.await_input(timeout)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.transport.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.transport.is_tls()
+    }
+}
+
+/// Whether nothing can be sent any more.
+fn is_broken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::NotConnected
+    )
+}
+
+/// Puts a [`Meter`] on top of the finished connection.
+#[derive(Debug)]
+struct MeterConnector {
+    watch: Arc<Watch>,
+    through_proxy: bool,
+}
+
+impl<In: Transport> Connector<In> for MeterConnector {
+    type Out = Either<In, Meter<In>>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
+        // The connection to a CONNECT proxy is made by the same chain, with a configuration
+        // without a proxy. The one that goes on through the proxy is yet to come.
+        let is_whole = details.config.proxy().is_some() == self.through_proxy;
+        Ok(chained.map(|transport| {
+            if !is_whole {
+                return Either::A(transport);
+            }
+            self.watch.connected();
+            Either::B(Meter {
+                transport,
+                watch: self.watch.clone(),
+            })
+        }))
+    }
+}
+
+/// Tells the watch of what is sent and received.
+#[derive(Debug)]
+struct Meter<T> {
+    transport: T,
+    watch: Arc<Watch>,
+}
+
+impl<T: Transport> Transport for Meter<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.transport.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.transport.transmit_output(amount, timeout)?;
+        self.watch.add_sent(amount);
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.watch.request_is_sent();
+        let before = self.buffers().input().len();
+        let has_input = self.transport.await_input(timeout)?;
+        if has_input {
+            let length = self.buffers().input().len() - before;
+            self.watch.add_received(length);
+        }
+        Ok(has_input)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.transport.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.transport.is_tls()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resolver::Resolver;
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use ureq::Agent;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+
+    #[test]
+    fn the_watch_follows_a_call() {
+        let deadline = Instant::now() + MINUTE;
+        let watch = Watch::new(deadline);
+        assert_eq!(watch.phase(), Phase::Connecting);
+        assert!(watch.limit() <= Instant::now() + CONNECT_TIMEOUT);
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let watched = watch.clone();
+        let server = thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"body") {
+                let mut piece = [0; 1000];
+                let length = client.read(&mut piece).unwrap();
+                request.extend_from_slice(&piece[..length]);
+            }
+            while watched.phase() == Phase::Sending {
+                thread::yield_now();
+            }
+            let waiting = (watched.phase(), watched.sent(), watched.received());
+            assert_eq!(waiting, (Phase::Waiting, request.len(), 0));
+            client.write_all(RESPONSE).unwrap();
+        });
+
+        let agent = Agent::with_parts(
+            Agent::config_builder().proxy(None).build(),
+            connector(&watch, false),
+            Resolver::new(watch.clone()),
+        );
+        agent.post(&url).send("body").unwrap();
+        server.join().unwrap();
+        assert_eq!(watch.phase(), Phase::Receiving);
+        assert_eq!(watch.received(), RESPONSE.len());
+        assert_eq!(watch.limit(), deadline);
+    }
+
+    #[test]
+    fn the_sooner_limit_counts() {
+        let watch = Watch::new(Instant::now() + MINUTE);
+        let shortened = watch.shorten(NextTimeout::default()).unwrap();
+        assert!(*shortened.after <= CONNECT_TIMEOUT);
+        assert_eq!(shortened.reason, Timeout::Connect);
+
+        watch.connected();
+        let soon = NextTimeout {
+            after: Duration::from_millis(1).into(),
+            ..NextTimeout::default()
+        };
+        assert_eq!(watch.shorten(soon).unwrap(), soon);
+
+        watch.limit_to(Instant::now());
+        watch.limit_to(Instant::now() + MINUTE);
+        let result = watch.shorten(soon);
+        assert!(matches!(result, Err(Error::Timeout(Timeout::Global))));
+    }
+}
