@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, NextTimeout,
-    RustlsConnector, SocksConnector, Transport,
+    SocksConnector, Transport,
 };
 use ureq::{Error, Timeout};
 
 use super::socket::TcpConnector;
+use super::tls::TlsConnector;
 
 /// The longest that it may take to resolve a name and connect, TLS and proxies included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -136,7 +137,7 @@ pub fn connector(watch: &Arc<Watch>, through_proxy: bool) -> impl Connector<()> 
         .chain(ConnectProxyConnector::default())
         .chain(TcpConnector::new(watch.clone()))
         .chain(GuardConnector(watch.clone()))
-        .chain(RustlsConnector::default())
+        .chain(TlsConnector)
         .chain(MeterConnector {
             watch: watch.clone(),
             through_proxy,

@@ -180,10 +180,10 @@ fn identifier(name: &str, value: &OsString) -> anyhow::Result<String> {
 
 fn token(args: &Args, variables: Variables) -> anyhow::Result<(Token, Option<String>)> {
     if let Some(path) = &args.token_file {
-        return Token::read(path, "--token-file");
+        return Token::read(path, "--token-file", args.timeout);
     }
     match (variables(TOKEN), variables(TOKEN_FILE)) {
-        (None, Some(path)) => Token::read(Path::new(&path), TOKEN_FILE),
+        (None, Some(path)) => Token::read(Path::new(&path), TOKEN_FILE, args.timeout),
         (text, _) => Ok((
             Token::new(&text.unwrap_or_default().to_string_lossy(), TOKEN)?,
             None,

@@ -1,5 +1,6 @@
 //! The HTTP client: sends the request, retries what may succeed later, and hands over the response.
 
+mod bounded_file;
 mod connection;
 pub mod endpoint;
 pub mod proxy;
@@ -7,8 +8,10 @@ mod resolver;
 mod retry;
 mod socket;
 mod status;
+mod tls;
 pub mod token;
 mod transport;
+mod trust;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,19 +1,22 @@
 //! The API token: where it comes from, that it is never shown, and that nothing else holds it.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
 use memchr::memmem;
 
+use super::bounded_file::read_within;
 use crate::error::Redacted;
 use crate::output::stderr::reason;
 
 /// Far more than any token has: a wrong file is not read to its end.
-const MAX_TOKEN_BYTES: u64 = 64 * 1024;
+const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// A shorter token may well be part of an innocent text.
 const MIN_DETECTED_BYTES: usize = 16;
@@ -48,34 +51,31 @@ impl Token {
     /// Reads the token from a file, and returns a warning if others have access to it.
     ///
     /// # Errors
-    /// A file that cannot be read, is too large, is standard input, or holds no token.
-    pub fn read(path: &Path, option: &str) -> anyhow::Result<(Token, Option<String>)> {
+    /// A file that cannot be read, delivers nothing within `timeout`, is too large, is standard input, or holds no token.
+    pub fn read(
+        path: &Path,
+        option: &str,
+        timeout: Duration,
+    ) -> anyhow::Result<(Token, Option<String>)> {
         let source = format!("{option} {}", path.display());
         let cannot_read = |error: io::Error| anyhow!("cannot read {source}: {}", reason(&error));
-        let file = std::fs::File::open(path).map_err(cannot_read)?;
-        let metadata = file.metadata().map_err(cannot_read)?;
-        let stdin = std::fs::File::from(
-            io::stdin()
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(cannot_read)?,
-        );
-        let is_stdin = stdin.metadata().is_ok_and(|stdin| {
-            (stdin.dev(), stdin.ino()) == (metadata.dev(), metadata.ino())
-                && !metadata.file_type().is_char_device()
-        });
+        let metadata = fs::metadata(path).map_err(cannot_read)?;
         ensure!(
-            !is_stdin,
+            !is_stdin(&metadata),
             "{source} is standard input; the token must not get into the prompt"
         );
-        let mut bytes = Vec::new();
-        file.take(MAX_TOKEN_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(cannot_read)?;
-        ensure!(
-            bytes.len() as u64 <= MAX_TOKEN_BYTES,
-            "{source} is larger than 64 KB: no token is"
-        );
+        let bytes =
+            read_within(path, MAX_TOKEN_BYTES, Instant::now() + timeout).map_err(|error| {
+                match error.kind() {
+                    io::ErrorKind::FileTooLarge => {
+                        anyhow!("{source} is larger than 64 KB, which no token is")
+                    }
+                    io::ErrorKind::TimedOut => {
+                        anyhow!("no data from {source} for {} s", timeout.as_secs_f64())
+                    }
+                    _ => cannot_read(error),
+                }
+            })?;
         let token = Token::new(&String::from_utf8_lossy(&bytes), &source)?;
         let mode = metadata.permissions().mode() & 0o7777;
         let is_accessible = metadata.is_file() && mode & 0o066 != 0;
@@ -110,6 +110,14 @@ impl Token {
         );
         Ok(())
     }
+}
+
+/// Whether this is what standard input is, other than a terminal or another device.
+fn is_stdin(file: &Metadata) -> bool {
+    let stdin = io::stdin().as_fd().try_clone_to_owned();
+    let stdin = stdin.and_then(|stdin| File::from(stdin).metadata());
+    stdin.is_ok_and(|stdin| (stdin.dev(), stdin.ino()) == (file.dev(), file.ino()))
+        && !file.file_type().is_char_device()
 }
 
 impl fmt::Debug for Token {

@@ -4,14 +4,13 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::CertificateError;
 use ureq::http::response::Parts;
-use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, BodyReader};
 
 use super::connection::{self, CONNECT_TIMEOUT, Phase, Watch};
 use super::endpoint::{Endpoint, accept_encoding};
 use super::resolver::Resolver;
+use super::tls;
 use super::{Limits, Response, RetryHeaders};
 use crate::error::{Error, Retry};
 use crate::output::stderr::reason;
@@ -114,11 +113,7 @@ fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits, watch: &Arc<Wa
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len());
     let headers: usize = sizes.sum();
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::PlatformVerifier)
-        .build();
     let config = Agent::config_builder()
-        .tls_config(tls)
         .proxy(endpoint.proxy.as_ref().map(|proxy| proxy.address.clone()))
         .http_status_as_error(false)
         .max_redirects(0)
@@ -159,6 +154,7 @@ fn no_response(error: ureq::Error, host: &str, limits: Limits, watch: &Watch) ->
         Error::temporary(format!("{what} {host}: {why}")).retry(Retry::Backoff)
     };
     match error {
+        E::Io(ref error) if let Some(error) = tls_error(error) => tls_failed(error, host),
         _ if limits.left().is_zero() => Error::temporary(timed_out(limits, watch, host)),
         E::Timeout(_) if is_connecting => {
             let seconds = CONNECT_TIMEOUT.as_secs();
@@ -168,11 +164,7 @@ fn no_response(error: ureq::Error, host: &str, limits: Limits, watch: &Watch) ->
             .retry(Retry::Backoff)
         }
         E::Timeout(_) => Error::temporary(timed_out(limits, watch, host)),
-        E::Io(error) => match tls_error(&error) {
-            Some(error) => tls_failed(error, host),
-            None => lost(&connection_lost(&error)),
-        },
-        E::Rustls(error) => tls_failed(&error, host),
+        E::Io(error) => lost(&connection_lost(&error)),
         E::HostNotFound => lost("host not found"),
         E::ConnectProxyFailed(why) if why.contains("407") => Error::rejected(format!(
             "cannot connect to {host}: the proxy requires authentication"
@@ -202,37 +194,11 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// A failed handshake: a certificate is rejected for good, anything else is a lost connection.
+/// A failed handshake: an untrusted certificate is final, anything else is a lost connection.
 fn tls_failed(error: &rustls::Error, host: &str) -> Error {
+    let why = tls::describe(error, host);
     match error {
-        rustls::Error::InvalidCertificate(why) => Error::rejected(format!(
-            "the certificate of {host} is not trusted: {}",
-            describe(why)
-        )),
-        rustls::Error::General(why) => {
-            Error::rejected(format!("cannot verify certificates: {why}"))
-                .advice("install ca-certificates")
-        }
-        other => {
-            Error::temporary(format!("cannot connect to {host}: {other}")).retry(Retry::Backoff)
-        }
-    }
-}
-
-fn describe(why: &CertificateError) -> String {
-    match why {
-        CertificateError::UnknownIssuer => {
-            "unknown issuer; for a private CA, set SSL_CERT_FILE to its certificate".into()
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it has expired".into()
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet".into()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it is for another host name".into()
-        }
-        other => other.to_string(),
+        rustls::Error::InvalidCertificate(_) => Error::rejected(why),
+        _ => Error::temporary(format!("cannot connect to {host}: {why}")).retry(Retry::Backoff),
     }
 }
