@@ -153,8 +153,12 @@ fn no_response(error: ureq::Error, host: &str, limits: Limits, watch: &Watch) ->
         };
         Error::temporary(format!("{what} {host}: {why}")).retry(Retry::Backoff)
     };
+    if let E::Io(error) = &error
+        && let Some(error) = tls_error(error)
+    {
+        return tls_failed(error, host);
+    }
     match error {
-        E::Io(ref error) if let Some(error) = tls_error(error) => tls_failed(error, host),
         _ if limits.left().is_zero() => Error::temporary(timed_out(limits, watch, host)),
         E::Timeout(_) if is_connecting => {
             let seconds = CONNECT_TIMEOUT.as_secs();
