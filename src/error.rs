@@ -78,10 +78,7 @@ impl Error {
 
     /// Adds what the server said, after the message and a colon.
     pub fn server_message(self, words: Redacted) -> Self {
-        Error {
-            server_message: Some(words),
-            ..self
-        }
+        Error { server_message: Some(words), ..self }
     }
 
     /// Adds what to do about it, after a semicolon.
@@ -108,9 +105,7 @@ impl std::error::Error for Error {}
 
 /// The exit status that `error` stands for, whatever context has been added to it.
 pub fn exit_status(error: &anyhow::Error) -> ExitStatus {
-    error
-        .downcast_ref::<Error>()
-        .map_or(ExitStatus::Usage, |error| error.status)
+    error.downcast_ref::<Error>().map_or(ExitStatus::Usage, |error| error.status)
 }
 
 /// Text from a server without the token. An [`Error`] takes a server's words only as this type,
@@ -151,9 +146,7 @@ fn occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
         if found.last().is_some_and(|last| start < last.end) {
             continue;
         }
-        let mut rest = text[start..]
-            .char_indices()
-            .filter(|(_, c)| is_significant(*c));
+        let mut rest = text[start..].char_indices().filter(|(_, c)| is_significant(*c));
         let mut matched = 0;
         let mut end = start;
         let differs = secret.iter().any(|expected| match rest.next() {
@@ -201,10 +194,7 @@ mod tests {
             .server_message(Redacted::new("no such\nmodel", "token"))
             .advice("check --model")
             .advice("or give up");
-        assert_eq!(
-            error.to_string(),
-            "HTTP 404: no such model; check --model; or give up"
-        );
+        assert_eq!(error.to_string(), "HTTP 404: no such model; check --model; or give up");
         assert_eq!(Error::temporary("lost").to_string(), "lost");
     }
 

@@ -68,10 +68,7 @@ fn main() -> ExitCode {
 /// One call. What can be checked is checked before input is read, and that before anything is sent.
 fn run(args: &Args, summary: &mut Option<String>) -> anyhow::Result<()> {
     let reporter = Reporter::new(args);
-    let terminals = Terminals {
-        stdin: io::stdin().is_terminal(),
-        stderr: reporter.is_terminal,
-    };
+    let terminals = Terminals { stdin: io::stdin().is_terminal(), stderr: reporter.is_terminal };
     let plan = PromptPlan::new(args, terminals)?;
     let mut output = Output::open(args.output.as_deref(), reporter.progress.clone())?;
     let stream = wants_stream(args, output.is_terminal());
@@ -85,11 +82,7 @@ fn run(args: &Args, summary: &mut Option<String>) -> anyhow::Result<()> {
     let input = input::read(args, plan, &reporter)?;
     let request = Request::new(args, stream, input)?;
     endpoint.token.check_absent(&request.body)?;
-    let limits = Limits {
-        started: Instant::now(),
-        timeout: args.timeout,
-        retries: args.retries,
-    };
+    let limits = Limits { started: Instant::now(), timeout: args.timeout, retries: args.retries };
     let reading = Reading {
         format: OutputFormat::new(args.json, request.stream),
         stream: request.stream,

@@ -46,10 +46,7 @@ struct Body<'a> {
 #[serde(untagged)]
 enum Message<'a> {
     Given(&'a RawValue),
-    New {
-        role: &'static str,
-        content: Content<'a>,
-    },
+    New { role: &'static str, content: Content<'a> },
 }
 
 #[derive(Serialize)]
@@ -112,14 +109,8 @@ impl Request {
     /// A body larger than the API's limit.
     pub fn new(args: &Args, stream: bool, input: Input) -> anyhow::Result<Request> {
         let request = match input {
-            Input::Body(body) => Request {
-                stream: asks_for_stream(&body),
-                body,
-            },
-            Input::Turn(turn) => Request {
-                body: build(args, stream, *turn)?,
-                stream,
-            },
+            Input::Body(body) => Request { stream: asks_for_stream(&body), body },
+            Input::Turn(turn) => Request { body: build(args, stream, *turn)?, stream },
         };
         let length = request.body.len();
         ensure!(
@@ -140,25 +131,14 @@ fn asks_for_stream(body: &[u8]) -> bool {
 }
 
 fn build(args: &Args, stream: bool, turn: Turn) -> anyhow::Result<Vec<u8>> {
-    let text: usize = turn
-        .prompt
-        .iter()
-        .flat_map(|prompt| &prompt.parts)
-        .map(|part| part.text.len())
-        .sum();
+    let text: usize =
+        turn.prompt.iter().flat_map(|prompt| &prompt.parts).map(|part| part.text.len()).sum();
     let files: usize = turn.attachments.iter().map(Attachment::encoded_len).sum();
-    let mut messages: Vec<_> = turn
-        .conversation
-        .messages
-        .iter()
-        .map(|message| Message::Given(message))
-        .collect();
+    let mut messages: Vec<_> =
+        turn.conversation.messages.iter().map(|message| Message::Given(message)).collect();
     if turn.prompt.is_some() || !turn.attachments.is_empty() {
         let content = content(&turn.attachments, turn.prompt, args.cache_prompt);
-        messages.push(Message::New {
-            role: "user",
-            content,
-        });
+        messages.push(Message::New { role: "user", content });
     }
     let parameters = &turn.parameters;
     let body = Body {
@@ -192,10 +172,7 @@ fn content(
     let mut blocks: Vec<Block> = attachments.iter().map(attachment_block).collect();
     match cache {
         None if prompt.parts.is_empty() => {}
-        None => blocks.push(text_block(Part {
-            text: prompt.into_text(),
-            is_words: true,
-        })),
+        None => blocks.push(text_block(Part { text: prompt.into_text(), is_words: true })),
         Some(ttl) => {
             blocks.extend(prompt.parts.into_iter().map(text_block));
             mark(&mut blocks, ttl);
@@ -229,35 +206,23 @@ fn text_block<'a>(part: Part) -> Block<'a> {
 fn attachment_block(attachment: &Attachment) -> Block<'_> {
     let base64 = |media_type, data| Source::Base64 { media_type, data };
     let data = match attachment {
-        Attachment::Image { media_type, bytes } => BlockData::Image {
-            source: base64(media_type, bytes),
-        },
-        Attachment::Pdf(bytes) => BlockData::Document {
-            source: base64("application/pdf", bytes),
-            title: None,
-        },
+        Attachment::Image { media_type, bytes } => {
+            BlockData::Image { source: base64(media_type, bytes) }
+        }
+        Attachment::Pdf(bytes) => {
+            BlockData::Document { source: base64("application/pdf", bytes), title: None }
+        }
         Attachment::Text { title, text } => BlockData::Document {
-            source: Source::Text {
-                media_type: "text/plain",
-                data: text,
-            },
+            source: Source::Text { media_type: "text/plain", data: text },
             title: Some(title),
         },
     };
-    Block {
-        data,
-        cache_control: None,
-        is_words: false,
-    }
+    Block { data, cache_control: None, is_words: false }
 }
 
 /// A number as JavaScript writes it: 1, not 1.0.
 fn number(x: f64) -> Option<Number> {
-    if x == 0.0 || x == 1.0 {
-        Some(Number::from(u8::from(x == 1.0)))
-    } else {
-        Number::from_f64(x)
-    }
+    if x == 0.0 || x == 1.0 { Some(Number::from(u8::from(x == 1.0))) } else { Number::from_f64(x) }
 }
 
 fn as_map<S: Serializer>(
@@ -280,15 +245,10 @@ mod tests {
     /// The body for some options, PROMPT `p` and standard input `in`.
     fn body(list: &[&str], attachments: Vec<Attachment>) -> String {
         let args = Args::try_parse_from([&["haiku"], list].concat()).unwrap();
-        let part = |text: &str, is_words| Part {
-            text: text.into(),
-            is_words,
-        };
+        let part = |text: &str, is_words| Part { text: text.into(), is_words };
         let turn = Turn {
             attachments,
-            prompt: Some(Prompt {
-                parts: vec![part("in\"\u{1}é", false), part("p", true)],
-            }),
+            prompt: Some(Prompt { parts: vec![part("in\"\u{1}é", false), part("p", true)] }),
             ..Turn::default()
         };
         let request = Request::new(&args, args.stream, Input::Turn(Box::new(turn))).unwrap();
@@ -306,17 +266,7 @@ mod tests {
             body(&[], vec![]),
             r#"{"model":"anthropic/claude-haiku-4.5","messages":[{"role":"user","content":"in\"\u0001é\n\np"}],"max_tokens":8192}"#
         );
-        let all = [
-            "-m",
-            "x",
-            "--max-tokens",
-            "7",
-            "-t",
-            "1.0",
-            "--top-k",
-            "3",
-            "--stream",
-        ];
+        let all = ["-m", "x", "--max-tokens", "7", "-t", "1.0", "--top-k", "3", "--stream"];
         assert!(
             body(&all, vec![])
                 .ends_with(r#""max_tokens":7,"temperature":1,"top_k":3,"stream":true}"#)
@@ -329,15 +279,9 @@ mod tests {
     fn attachments_come_first_as_documented_blocks() {
         let attachments = || {
             vec![
-                Attachment::Image {
-                    media_type: "image/png",
-                    bytes: b"\xff\xfe\xfdab".to_vec(),
-                },
+                Attachment::Image { media_type: "image/png", bytes: b"\xff\xfe\xfdab".to_vec() },
                 Attachment::Pdf(b"ab".to_vec()),
-                Attachment::Text {
-                    title: "n.txt".into(),
-                    text: "t\n".into(),
-                },
+                Attachment::Text { title: "n.txt".into(), text: "t\n".into() },
             ]
         };
         let image = r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"//79YWI="}}"#;
@@ -358,10 +302,7 @@ mod tests {
                 r#"[{{"type":"text","text":"in\"\u0001é"{mark}}},{{"type":"text","text":"p"}}]"#
             )
         );
-        let mut words = vec![text_block(Part {
-            text: "p".into(),
-            is_words: true,
-        })];
+        let mut words = vec![text_block(Part { text: "p".into(), is_words: true })];
         super::mark(&mut words, CacheTtl::FiveMinutes);
         assert_eq!(
             serde_json::to_string(&words).unwrap(),

@@ -405,10 +405,7 @@ fn time(text: &str) -> Result<Duration, &'static str> {
         Some((at, 'd')) => (&text[..at], DAY),
         _ => (text, 1),
     };
-    if !number
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.')
-    {
+    if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return Err(EXPECTED);
     }
     let number: f64 = number.parse().map_err(|_| EXPECTED)?;
@@ -446,15 +443,11 @@ mod tests {
             ("2h", 7_200_000),
             ("1d", 86_400_000),
         ] {
-            assert_eq!(
-                time(text),
-                Ok(Duration::from_millis(milliseconds)),
-                "{text}"
-            );
+            assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in [
-            "", "s", ".", "30x", "1e3", "-1", "+1", "inf", "NaN", "1 s", "1ms", "1.2.3", "é",
-        ] {
+        for text in
+            ["", "s", ".", "30x", "1e3", "-1", "+1", "inf", "NaN", "1 s", "1ms", "1.2.3", "é"]
+        {
             assert!(time(text).is_err(), "{text}");
         }
         assert!(timeout("0").is_err() && timeout("86401").is_err() && timeout("1d").is_ok());

@@ -10,16 +10,8 @@ const MAX_COLUMNS: usize = 80;
 /// Exit status, what it means, what a script does about it.
 pub const EXIT_STATUS: [(u8, &str, &str); 7] = [
     (0, "the reply is complete", "use it"),
-    (
-        1,
-        "the output cannot be written",
-        "check the path, permissions and disk space",
-    ),
-    (
-        2,
-        "usage error: a bad option, prompt or input file, or a missing setting",
-        "fix the command",
-    ),
+    (1, "the output cannot be written", "check the path, permissions and disk space"),
+    (2, "usage error: a bad option, prompt or input file, or a missing setting", "fix the command"),
     (
         3,
         "rejected, and retrying will not help: token, credits, spending limit, model, policy, certificate, redirect",
@@ -35,10 +27,7 @@ pub const EXIT_STATUS: [(u8, &str, &str); 7] = [
 ];
 
 pub const ENVIRONMENT: [(&str, &str); 10] = [
-    (
-        "CLOUDFLARE_ACCOUNT_ID",
-        "account ID; --account-id overrides it",
-    ),
+    ("CLOUDFLARE_ACCOUNT_ID", "account ID; --account-id overrides it"),
     (
         "CLOUDFLARE_API_TOKEN",
         "API token with the permission Workers AI Read (in some documentation AI Gateway); --token-file overrides it",
@@ -48,30 +37,12 @@ pub const ENVIRONMENT: [(&str, &str); 10] = [
         "file that holds the API token, if CLOUDFLARE_API_TOKEN is not set",
     ),
     ("CLOUDFLARE_GATEWAY_ID", "gateway; --gateway overrides it"),
-    (
-        "CLOUDFLARE_API_BASE_URL",
-        "API base URL; --base-url overrides it",
-    ),
-    (
-        "HTTPS_PROXY, https_proxy",
-        "proxy to use: http, https, socks4, socks4a, socks5 or socks5h",
-    ),
-    (
-        "ALL_PROXY, all_proxy",
-        "proxy to use if HTTPS_PROXY is not set",
-    ),
-    (
-        "NO_PROXY, no_proxy",
-        "hosts to connect to directly, separated by commas; * means all",
-    ),
-    (
-        "SSL_CERT_FILE",
-        "file of certificates to trust instead of the system's",
-    ),
-    (
-        "SSL_CERT_DIR",
-        "folders of certificates to trust instead of the system's",
-    ),
+    ("CLOUDFLARE_API_BASE_URL", "API base URL; --base-url overrides it"),
+    ("HTTPS_PROXY, https_proxy", "proxy to use: http, https, socks4, socks4a, socks5 or socks5h"),
+    ("ALL_PROXY, all_proxy", "proxy to use if HTTPS_PROXY is not set"),
+    ("NO_PROXY, no_proxy", "hosts to connect to directly, separated by commas; * means all"),
+    ("SSL_CERT_FILE", "file of certificates to trust instead of the system's"),
+    ("SSL_CERT_DIR", "folders of certificates to trust instead of the system's"),
 ];
 
 /// A command, and what it does.
@@ -96,10 +67,7 @@ pub const EXAMPLES: [(&str, &str); 9] = [
         "haiku -a receipt.png --schema invoice.json \"Read this receipt.\" | jq .total",
         "An image as input and JSON as output.",
     ),
-    (
-        "haiku --messages chat.jsonl \"And what follows from that?\"",
-        "Continue a conversation.",
-    ),
+    ("haiku --messages chat.jsonl \"And what follows from that?\"", "Continue a conversation."),
     (
         "haiku -o SUMMARY.md \"Summarize.\" <report.txt",
         "SUMMARY.md is replaced once the reply is complete, or left untouched.",
@@ -108,19 +76,14 @@ pub const EXAMPLES: [(&str, &str); 9] = [
         "haiku -n --token-file /etc/haiku/token --timeout 60 \"Wish me a good morning.\"",
         "From cron: no environment variables, no standard input, at most one minute.",
     ),
-    (
-        "haiku --dry-run -t 0 \"Is it prime?\" <numbers.txt",
-        "Print the request without sending it.",
-    ),
+    ("haiku --dry-run -t 0 \"Is it prime?\" <numbers.txt", "Print the request without sending it."),
 ];
 
 /// What `-h` prints.
 pub fn summary(command: &Command) -> String {
     let about = command.get_about().map(ToString::to_string);
-    let mut help = format!(
-        "{}\n\nUsage: haiku [OPTIONS] [--] [PROMPT]...\n",
-        about.unwrap_or_default()
-    );
+    let mut help =
+        format!("{}\n\nUsage: haiku [OPTIONS] [--] [PROMPT]...\n", about.unwrap_or_default());
     let mut sections: Vec<(&str, Vec<&Arg>)> = Vec::new();
     for arg in command.get_arguments() {
         let heading = arg.get_help_heading().unwrap_or("Arguments");
@@ -140,30 +103,21 @@ pub fn summary(command: &Command) -> String {
 fn section(args: &[&Arg]) -> String {
     let rows: Vec<(String, String)> = args
         .iter()
-        .map(|arg| {
-            (
-                syntax(arg),
-                arg.get_help().map(ToString::to_string).unwrap_or_default(),
-            )
-        })
+        .map(|arg| (syntax(arg), arg.get_help().map(ToString::to_string).unwrap_or_default()))
         .collect();
     let longest =
         |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.chars().count()).max();
     let option = longest(&mut rows.iter().map(|(option, _)| option)).unwrap_or(0);
     let text = longest(&mut rows.iter().map(|(_, text)| text)).unwrap_or(0);
     let column = (option + 2).min(MAX_COLUMNS - 1 - text);
-    rows.iter()
-        .map(|(option, text)| format!("{option:column$}{text}\n"))
-        .collect()
+    rows.iter().map(|(option, text)| format!("{option:column$}{text}\n")).collect()
 }
 
 fn syntax(arg: &Arg) -> String {
     let Some(long) = arg.get_long() else {
         return "  [PROMPT]...".into();
     };
-    let short = arg
-        .get_short()
-        .map_or("    ".into(), |short| format!("-{short}, "));
+    let short = arg.get_short().map_or("    ".into(), |short| format!("-{short}, "));
     let value = match arg.get_value_names() {
         Some([name, ..]) if arg.get_action().takes_values() => format!(" <{name}>"),
         _ => String::new(),

@@ -87,10 +87,7 @@ fn takes_next(command: &Command, option: &OsStr) -> bool {
     }
     // In a cluster, the rest belongs to the first option that takes a value.
     let takes = |short| takes_value(&|arg| arg.get_short() == Some(short));
-    let first = option
-        .char_indices()
-        .skip(1)
-        .find(|(_, short)| takes(*short));
+    let first = option.char_indices().skip(1).find(|(_, short)| takes(*short));
     first.is_some_and(|(at, short)| at + short.len_utf8() == option.len())
 }
 
@@ -155,11 +152,7 @@ fn explain(
         }
         ErrorKind::ValueValidation => {
             let why = std::error::Error::source(error).map(ToString::to_string);
-            Err(invalid(
-                option,
-                context(ContextKind::InvalidValue),
-                &why.unwrap_or_default(),
-            ))
+            Err(invalid(option, context(ContextKind::InvalidValue), &why.unwrap_or_default()))
         }
         _ => bail!(
             "{}; haiku -h lists the options",
@@ -169,16 +162,11 @@ fn explain(
 }
 
 fn asks_for_details(arguments: &[OsString]) -> bool {
-    arguments
-        .iter()
-        .any(|argument| argument.as_bytes() == b"--help")
+    arguments.iter().any(|argument| argument.as_bytes() == b"--help")
 }
 
 fn invalid(option: &str, value: &str, why: &str) -> anyhow::Error {
-    anyhow!(
-        "invalid {option} '{}': {why}",
-        shorten(value, MAX_VALUE_CHARS)
-    )
+    anyhow!("invalid {option} '{}': {why}", shorten(value, MAX_VALUE_CHARS))
 }
 
 #[cfg(test)]
@@ -193,11 +181,7 @@ mod tests {
     fn prompt(list: &[&str]) -> String {
         match parse(arguments(list)) {
             Ok(Invocation::Call(args)) => {
-                let words: Vec<_> = args
-                    .prompt
-                    .iter()
-                    .map(|word| word.to_string_lossy())
-                    .collect();
+                let words: Vec<_> = args.prompt.iter().map(|word| word.to_string_lossy()).collect();
                 words.join("|")
             }
             Ok(Invocation::Print(text)) => text,
@@ -246,48 +230,27 @@ mod tests {
                 &["--retrys", "3", "a"][..],
                 "unknown option '--retrys' (did you mean '--retries'?); put -- before a prompt that starts with a dash",
             ),
-            (
-                &["-k", "a"],
-                "unknown option '-k'; put -- before a prompt that starts with a dash",
-            ),
+            (&["-k", "a"], "unknown option '-k'; put -- before a prompt that starts with a dash"),
             (
                 &["--timeout", "30x"],
                 "invalid --timeout '30x': expected seconds, or a number with s, m, h or d",
             ),
-            (
-                &["--top-k", "0"],
-                "invalid --top-k '0': must be a positive integer",
-            ),
-            (
-                &["-t", "2"],
-                "invalid --temperature '2': must be a number from 0 to 1",
-            ),
-            (
-                &["--retries", "11"],
-                "invalid --retries '11': 11 is not in 0..=10",
-            ),
+            (&["--top-k", "0"], "invalid --top-k '0': must be a positive integer"),
+            (&["-t", "2"], "invalid --temperature '2': must be a number from 0 to 1"),
+            (&["--retries", "11"], "invalid --retries '11': 11 is not in 0..=10"),
             (
                 &["-g", "a b"],
                 "invalid --gateway 'a b': must be non-empty and contain only letters, digits, - and _",
             ),
-            (
-                &["-t", "1", "--top-p", "1"],
-                "--temperature and --top-p cannot be used together",
-            ),
-            (
-                &["--body", "x", "--json", "-a", "y"],
-                "--body and --attach cannot be used together",
-            ),
+            (&["-t", "1", "--top-p", "1"], "--temperature and --top-p cannot be used together"),
+            (&["--body", "x", "--json", "-a", "y"], "--body and --attach cannot be used together"),
             (&["--json=x"], "--json takes no value"),
             (&["--timeout"], "--timeout needs a value"),
             (
                 &["--generate", "x"],
                 "invalid --generate 'x': expected man, complete-bash, complete-zsh, complete-fish",
             ),
-            (
-                &["--cache-prompt", "2h"],
-                "invalid --cache-prompt '2h': expected 5m, 1h",
-            ),
+            (&["--cache-prompt", "2h"], "invalid --cache-prompt '2h': expected 5m, 1h"),
         ] {
             assert_eq!(prompt(list), expected, "{list:?}");
         }

@@ -35,10 +35,8 @@ pub struct BoundedFile {
 impl BoundedFile {
     pub fn open(path: &Path, max_bytes: usize, deadline: Instant) -> io::Result<BoundedFile> {
         // Without O_NONBLOCK, opening a FIFO waits for its writer.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(path)?;
+        let file =
+            OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
         Ok(BoundedFile {
             is_regular: file.metadata()?.is_file(),
             file,

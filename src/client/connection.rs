@@ -118,11 +118,7 @@ impl Watch {
         if *timeout.after <= left {
             return Ok(timeout);
         }
-        Ok(NextTimeout {
-            after: left.into(),
-            reason,
-            ..timeout
-        })
+        Ok(NextTimeout { after: left.into(), reason, ..timeout })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -138,10 +134,7 @@ pub fn connector(watch: &Arc<Watch>, through_proxy: bool) -> impl Connector<()> 
         .chain(TcpConnector::new(watch.clone()))
         .chain(GuardConnector(watch.clone()))
         .chain(TlsConnector)
-        .chain(MeterConnector {
-            watch: watch.clone(),
-            through_proxy,
-        })
+        .chain(MeterConnector { watch: watch.clone(), through_proxy })
 }
 
 /// Puts a [`Guard`] between a connection and TLS.
@@ -156,11 +149,7 @@ impl<In: Transport> Connector<In> for GuardConnector {
         _: &ConnectionDetails,
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, Error> {
-        Ok(chained.map(|transport| Guard {
-            transport,
-            watch: self.0.clone(),
-            is_broken: false,
-        }))
+        Ok(chained.map(|transport| Guard { transport, watch: self.0.clone(), is_broken: false }))
     }
 }
 
@@ -241,10 +230,7 @@ impl<In: Transport> Connector<In> for MeterConnector {
                 return Either::A(transport);
             }
             self.watch.connected();
-            Either::B(Meter {
-                transport,
-                watch: self.watch.clone(),
-            })
+            Either::B(Meter { transport, watch: self.watch.clone() })
         }))
     }
 }
@@ -345,10 +331,7 @@ mod tests {
         assert_eq!(shortened.reason, Timeout::Connect);
 
         watch.connected();
-        let soon = NextTimeout {
-            after: Duration::from_millis(1).into(),
-            ..NextTimeout::default()
-        };
+        let soon = NextTimeout { after: Duration::from_millis(1).into(), ..NextTimeout::default() };
         assert_eq!(watch.shorten(soon).unwrap(), soon);
 
         watch.limit_to(Instant::now());

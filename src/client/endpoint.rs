@@ -74,9 +74,7 @@ impl Endpoint {
         let Address { base_url, headers } = Address::new(args, variables)?;
         let account = account(args, variables)?;
         let has_token = args.token_file.is_some()
-            || [TOKEN, TOKEN_FILE]
-                .iter()
-                .any(|name| variables(name).is_some());
+            || [TOKEN, TOKEN_FILE].iter().any(|name| variables(name).is_some());
         let account = match (account, has_token) {
             (Some(account), true) => account,
             (None, true) => bail!(
@@ -95,13 +93,8 @@ impl Endpoint {
             false => None,
         };
         let (token, warning) = token(args, variables)?;
-        let endpoint = Endpoint {
-            url: url(&base_url, &account),
-            host: base_url.host,
-            token,
-            headers,
-            proxy,
-        };
+        let endpoint =
+            Endpoint { url: url(&base_url, &account), host: base_url.host, token, headers, proxy };
         Ok((endpoint, warning))
     }
 
@@ -122,9 +115,7 @@ pub fn preview(args: &Args, stream: bool, variables: Variables) -> anyhow::Resul
     let Address { base_url, headers } = Address::new(args, variables)?;
     let account = account(args, variables)?.unwrap_or("{account}".into());
     let is_set = args.token_file.is_some()
-        || [TOKEN, TOKEN_FILE]
-            .iter()
-            .any(|name| variables(name).is_some());
+        || [TOKEN, TOKEN_FILE].iter().any(|name| variables(name).is_some());
     let token = if is_set { "[redacted]" } else { "{token}" };
     let mut lines = vec![
         format!("POST {}", url(&base_url, &account)),
@@ -155,10 +146,7 @@ impl Address {
             (None, Some(id)) => identifier(GATEWAY, &id)?,
             (None, None) => "default".into(),
         };
-        Ok(Address {
-            base_url,
-            headers: headers(args, &gateway)?,
-        })
+        Ok(Address { base_url, headers: headers(args, &gateway)? })
     }
 }
 
@@ -184,10 +172,7 @@ fn token(args: &Args, variables: Variables) -> anyhow::Result<(Token, Option<Str
     }
     match (variables(TOKEN), variables(TOKEN_FILE)) {
         (None, Some(path)) => Token::read(Path::new(&path), TOKEN_FILE, args.timeout),
-        (text, _) => Ok((
-            Token::new(&text.unwrap_or_default().to_string_lossy(), TOKEN)?,
-            None,
-        )),
+        (text, _) => Ok((Token::new(&text.unwrap_or_default().to_string_lossy(), TOKEN)?, None)),
     }
 }
 
@@ -199,20 +184,14 @@ impl BaseUrl {
         let scheme = uri.scheme_str().context(EXPECTED)?;
         let authority = uri.authority().context(EXPECTED)?;
         // Wherever it stands: a password with a slash in it does not end up in the authority.
-        ensure!(
-            !text.contains('@'),
-            "a URL with a user name or a password is not allowed"
-        );
+        ensure!(!text.contains('@'), "a URL with a user name or a password is not allowed");
         ensure!(
             uri.query().is_none() && !text.contains('#'),
             "the URL must not have a query or a fragment"
         );
         let host = authority.host();
         let port = authority.as_str().strip_prefix(host).unwrap_or_default();
-        ensure!(
-            port.is_empty() || authority.port_u16().is_some(),
-            "invalid port"
-        );
+        ensure!(port.is_empty() || authority.port_u16().is_some(), "invalid port");
         match scheme {
             "https" => {}
             "http" if is_loopback(host) => {}
@@ -231,9 +210,7 @@ impl BaseUrl {
 
 /// Whether `host`, as it stands in a URL, is this machine, whatever a name server says.
 fn is_loopback(host: &str) -> bool {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     match bare {
         Some(v6) => v6.parse() == Ok(Ipv6Addr::LOCALHOST),
         None => {
@@ -245,24 +222,16 @@ fn is_loopback(host: &str) -> bool {
 
 fn headers(args: &Args, gateway: &str) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
     let mut headers = vec![
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        ),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
-        (
-            HeaderName::from_static("cf-aig-gateway-id"),
-            HeaderValue::from_str(gateway)?,
-        ),
+        (HeaderName::from_static("cf-aig-gateway-id"), HeaderValue::from_str(gateway)?),
     ];
     if let Some(seconds) = args.cache_ttl {
         headers.push((HeaderName::from_static("cf-aig-cache-ttl"), seconds.into()));
     }
     if args.skip_cache {
-        headers.push((
-            HeaderName::from_static("cf-aig-skip-cache"),
-            HeaderValue::from_static("true"),
-        ));
+        headers
+            .push((HeaderName::from_static("cf-aig-skip-cache"), HeaderValue::from_static("true")));
     }
     for text in &args.header {
         headers.push(parse_header(argument(text, "--header")?)?);
@@ -276,9 +245,7 @@ fn parse_header(text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
     let (name, value) = text.split_once(':').context(EXPECTED)?;
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| anyhow!(EXPECTED))?;
     let is_credential = CREDENTIALS.contains(&name.as_str())
-        || CREDENTIAL_SUFFIXES
-            .iter()
-            .any(|suffix| name.as_str().ends_with(suffix));
+        || CREDENTIAL_SUFFIXES.iter().any(|suffix| name.as_str().ends_with(suffix));
     ensure!(
         !is_credential || name == "cf-aig-cache-key",
         "--header must not carry a credential ({name}): command-line arguments are visible to every user; the token goes into {TOKEN} or --token-file"
@@ -289,9 +256,7 @@ fn parse_header(text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
     );
     let value = value.trim_matches([' ', '\t']);
     ensure!(
-        value
-            .bytes()
-            .all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)),
+        value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)),
         "the value of --header {name} contains a line break, a control character or a non-ASCII character"
     );
     Ok((name, HeaderValue::from_str(value)?))
@@ -309,9 +274,7 @@ mod tests {
             Some(OsString::from(value)).filter(|value| !value.is_empty())
         };
         let endpoint = Endpoint::new(&args, &variable);
-        endpoint
-            .map(|(endpoint, _)| endpoint)
-            .map_err(|error| format!("{error:#}"))
+        endpoint.map(|(endpoint, _)| endpoint).map_err(|error| format!("{error:#}"))
     }
 
     const SET: [(&str, &str); 2] = [(ACCOUNT, "acc"), (TOKEN, "tok\n")];
@@ -319,36 +282,15 @@ mod tests {
     #[test]
     fn options_override_variables() {
         let plain = endpoint(&[], &SET).unwrap();
-        assert_eq!(
-            plain.url,
-            "https://api.cloudflare.com/client/v4/accounts/acc/ai/v1/messages"
-        );
+        assert_eq!(plain.url, "https://api.cloudflare.com/client/v4/accounts/acc/ai/v1/messages");
         assert_eq!(plain.token.bearer(), "Bearer tok");
-        let variables = [
-            SET[0],
-            SET[1],
-            (GATEWAY, "gw"),
-            (BASE_URL, "http://localhost:1/v4//"),
-        ];
+        let variables = [SET[0], SET[1], (GATEWAY, "gw"), (BASE_URL, "http://localhost:1/v4//")];
         let from_variables = endpoint(&[], &variables).unwrap();
-        assert_eq!(
-            from_variables.url,
-            "http://localhost:1/v4/accounts/acc/ai/v1/messages"
-        );
+        assert_eq!(from_variables.url, "http://localhost:1/v4/accounts/acc/ai/v1/messages");
         assert_eq!(from_variables.headers[2].1, "gw");
-        let options = [
-            "--account-id",
-            "me",
-            "-g",
-            "mine",
-            "--base-url",
-            "HTTPS://x.example:8443",
-        ];
+        let options = ["--account-id", "me", "-g", "mine", "--base-url", "HTTPS://x.example:8443"];
         let from_options = endpoint(&options, &variables).unwrap();
-        assert_eq!(
-            from_options.url,
-            "HTTPS://x.example:8443/accounts/me/ai/v1/messages"
-        );
+        assert_eq!(from_options.url, "HTTPS://x.example:8443/accounts/me/ai/v1/messages");
         assert_eq!(from_options.host, "x.example");
         assert_eq!(from_options.headers[2].1, "mine");
     }
@@ -360,10 +302,7 @@ mod tests {
                 &[(ACCOUNT, ""), SET[1]][..],
                 "no account ID: set CLOUDFLARE_ACCOUNT_ID or use --account-id",
             ),
-            (
-                &[SET[0]],
-                "no API token: set CLOUDFLARE_API_TOKEN or use --token-file",
-            ),
+            (&[SET[0]], "no API token: set CLOUDFLARE_API_TOKEN or use --token-file"),
             (
                 &[],
                 "no account ID and no API token: set CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN",
@@ -391,12 +330,7 @@ mod tests {
     #[test]
     fn proxies_are_chosen_by_the_parsed_scheme() {
         let variables = [SET[0], SET[1], ("HTTPS_PROXY", "http://p:1")];
-        let proxy = |url: &str| {
-            endpoint(&["--base-url", url], &variables)
-                .unwrap()
-                .proxy
-                .is_some()
-        };
+        let proxy = |url: &str| endpoint(&["--base-url", url], &variables).unwrap().proxy.is_some();
         assert!(proxy("https://x.example") && proxy("HTTPS://x.example"));
         assert!(!proxy("http://127.0.0.1:1") && !proxy("HTTP://localhost:1"));
     }
@@ -420,20 +354,13 @@ mod tests {
             "User-Agent",
             "cf-aig-gateway-id",
         ] {
-            let error = parse_header(&format!("{name}: secret"))
-                .unwrap_err()
-                .to_string();
+            let error = parse_header(&format!("{name}: secret")).unwrap_err().to_string();
             assert!(
                 error.contains(&name.to_ascii_lowercase()) && !error.contains(" secret"),
                 "{error}"
             );
         }
-        for header in [
-            "cf-aig-cache-key: a b",
-            "X-A:b",
-            "X-Keyboard: c",
-            "X-Empty:",
-        ] {
+        for header in ["cf-aig-cache-key: a b", "X-A:b", "X-Keyboard: c", "X-Empty:"] {
             assert!(parse_header(header).is_ok(), "{header}");
         }
         for header in ["no colon", ": x", "a b: c", "X-A: a\r\nX-B: b", "X-A: é"] {

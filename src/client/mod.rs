@@ -108,15 +108,9 @@ fn explain(mut error: Error, endpoint: &Endpoint, retries: u32, limits: Limits) 
         ));
     }
     if let Retry::After(delay) = error.retry {
-        let too_long = if delay >= limits.left() {
-            ", longer than --timeout leaves"
-        } else {
-            ""
-        };
-        error = error.advice(format!(
-            "the server asks to wait {}{too_long}",
-            retry::seconds(delay)
-        ));
+        let too_long = if delay >= limits.left() { ", longer than --timeout leaves" } else { "" };
+        error =
+            error.advice(format!("the server asks to wait {}{too_long}", retry::seconds(delay)));
     }
     match (error.status, retries) {
         (ExitStatus::Rejected | ExitStatus::Temporary, 1) => error.advice("gave up after 1 retry"),

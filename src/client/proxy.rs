@@ -66,10 +66,7 @@ fn parse(address: &str) -> Option<Proxy> {
     let scheme = scheme.to_ascii_lowercase();
     let (scheme, port) = SCHEMES.iter().find(|(known, _)| *known == scheme)?;
     // With a slash in the password, a part of it would pass for host and port.
-    if rest
-        .split_once(['/', '?', '#'])
-        .is_some_and(|(_, after)| after.contains('@'))
-    {
+    if rest.split_once(['/', '?', '#']).is_some_and(|(_, after)| after.contains('@')) {
         return None;
     }
     let uri: Uri = format!("{scheme}://{rest}").parse().ok()?;
@@ -103,12 +100,8 @@ fn is_exempt(host: &str, list: &str) -> bool {
 fn covers_name(entry: &str, host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let entry = entry.strip_suffix('.').unwrap_or(entry);
-    let entry = entry
-        .strip_prefix('.')
-        .unwrap_or(entry)
-        .to_ascii_lowercase();
-    host.strip_suffix(&entry)
-        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    let entry = entry.strip_prefix('.').unwrap_or(entry).to_ascii_lowercase();
+    host.strip_suffix(&entry).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// `entry` is an address, or a network in CIDR notation. curl takes `/0` for a single address.
@@ -116,9 +109,7 @@ fn covers_address(entry: &str, address: IpAddr) -> bool {
     let single = entry.strip_suffix("/0").unwrap_or(entry);
     match single.parse::<IpAddr>() {
         Ok(single) => single == address,
-        Err(_) => entry
-            .parse()
-            .is_ok_and(|network: IpNet| network.contains(&address)),
+        Err(_) => entry.parse().is_ok_and(|network: IpNet| network.contains(&address)),
     }
 }
 
@@ -133,14 +124,7 @@ mod tests {
         };
         choose(host, &variable)
             .map(|proxy| {
-                proxy.map(|proxy| {
-                    proxy
-                        .address
-                        .uri()
-                        .to_string()
-                        .trim_end_matches('/')
-                        .to_owned()
-                })
+                proxy.map(|proxy| proxy.address.uri().to_string().trim_end_matches('/').to_owned())
             })
             .map_err(|error| error.to_string())
     }
@@ -161,10 +145,7 @@ mod tests {
             (2, Some("http://d:1")),
             (1, None),
         ] {
-            assert_eq!(
-                chosen("x.example", &all[..count]).unwrap().as_deref(),
-                expected
-            );
+            assert_eq!(chosen("x.example", &all[..count]).unwrap().as_deref(), expected);
         }
     }
 
@@ -180,9 +161,7 @@ mod tests {
             ("http://[::1]:3128", "http://[::1]:3128"),
         ] {
             assert_eq!(
-                chosen("x.example", &[("ALL_PROXY", address)])
-                    .unwrap()
-                    .as_deref(),
+                chosen("x.example", &[("ALL_PROXY", address)]).unwrap().as_deref(),
                 Some(expected)
             );
         }

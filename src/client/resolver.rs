@@ -40,10 +40,9 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
         };
         let port = uri.port_u16().unwrap_or(default_port);
         let found = match known_addresses(host) {
-            Some(addresses) => addresses
-                .into_iter()
-                .map(|address| SocketAddr::new(address, port))
-                .collect(),
+            Some(addresses) => {
+                addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+            }
             None => look_up(host, port, self.watch.limit())?,
         };
         let mut addresses = self.empty();
@@ -95,9 +94,8 @@ fn ask_system(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 /// (RFC 8305, section 4).
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let starts_with_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = addresses
-        .into_iter()
-        .partition(|address| address.is_ipv6() == starts_with_v6);
+    let (first, second): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == starts_with_v6);
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
     let mut interleaved = Vec::new();
     while first.len() + second.len() > 0 {
@@ -121,37 +119,14 @@ mod tests {
     fn address_families_alternate() {
         let cases: [(&[&str], &[&str]); 4] = [
             (&[], &[]),
+            (&["192.0.2.1:1", "192.0.2.2:1"], &["192.0.2.1:1", "192.0.2.2:1"]),
             (
-                &["192.0.2.1:1", "192.0.2.2:1"],
-                &["192.0.2.1:1", "192.0.2.2:1"],
+                &["[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::3]:1", "192.0.2.1:1"],
+                &["[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1", "[2001:db8::3]:1"],
             ),
             (
-                &[
-                    "[2001:db8::1]:1",
-                    "[2001:db8::2]:1",
-                    "[2001:db8::3]:1",
-                    "192.0.2.1:1",
-                ],
-                &[
-                    "[2001:db8::1]:1",
-                    "192.0.2.1:1",
-                    "[2001:db8::2]:1",
-                    "[2001:db8::3]:1",
-                ],
-            ),
-            (
-                &[
-                    "192.0.2.1:1",
-                    "[2001:db8::1]:1",
-                    "192.0.2.2:1",
-                    "[2001:db8::2]:1",
-                ],
-                &[
-                    "192.0.2.1:1",
-                    "[2001:db8::1]:1",
-                    "192.0.2.2:1",
-                    "[2001:db8::2]:1",
-                ],
+                &["192.0.2.1:1", "[2001:db8::1]:1", "192.0.2.2:1", "[2001:db8::2]:1"],
+                &["192.0.2.1:1", "[2001:db8::1]:1", "192.0.2.2:1", "[2001:db8::2]:1"],
             ),
         ];
         for (given, expected) in cases {
@@ -171,17 +146,10 @@ mod tests {
             ("https://LocalHost./", &["127.0.0.1:443", "[::1]:443"]),
         ] {
             let uri = url.parse().unwrap();
-            let found = resolver
-                .resolve(&uri, &Config::default(), NextTimeout::default())
-                .unwrap();
+            let found = resolver.resolve(&uri, &Config::default(), NextTimeout::default()).unwrap();
             assert_eq!(found.to_vec(), addresses(expected), "{url}");
         }
-        for other in [
-            "localhost.example.com",
-            "notlocalhost",
-            "127.1",
-            "1.2.3.4.5",
-        ] {
+        for other in ["localhost.example.com", "notlocalhost", "127.1", "1.2.3.4.5"] {
             assert_eq!(known_addresses(other), None, "{other}");
         }
     }
@@ -191,9 +159,6 @@ mod tests {
         let error = look_up("name.invalid", 1, Instant::now()).unwrap_err();
         assert!(matches!(error, Error::Timeout(Timeout::Resolve)), "{error}");
         let limit = Instant::now() + Duration::from_secs(10);
-        assert_eq!(
-            look_up("192.0.2.1", 1, limit).unwrap(),
-            addresses(&["192.0.2.1:1"])
-        );
+        assert_eq!(look_up("192.0.2.1", 1, limit).unwrap(), addresses(&["192.0.2.1:1"]));
     }
 }

@@ -34,9 +34,7 @@ impl RetryHeaders {
         };
         let date = |text: &str| httpdate::parse_http_date(text.trim()).ok();
         let until = |text: &str| {
-            let now = header("date")
-                .and_then(date)
-                .unwrap_or_else(SystemTime::now);
+            let now = header("date").and_then(date).unwrap_or_else(SystemTime::now);
             date(text)?.duration_since(now).ok()
         };
         let in_ms = header("retry-after-ms").and_then(|text| number(text, 0.001));
@@ -132,9 +130,7 @@ mod tests {
 
     fn headers(list: &[(&str, &'static str)]) -> RetryHeaders {
         RetryHeaders::new(|name| {
-            list.iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| *value)
+            list.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
         })
     }
 
@@ -143,23 +139,11 @@ mod tests {
         const NOW: (&str, &str) = ("date", "Mon, 23 Nov 2026 07:00:00 GMT");
         for (list, expected) in [
             (&[][..], None),
-            (
-                &[("retry-after-ms", "250"), ("retry-after", "9")],
-                Some(ms(250)),
-            ),
-            (
-                &[("retry-after-ms", "x"), ("retry-after", "9")],
-                Some(ms(9000)),
-            ),
+            (&[("retry-after-ms", "250"), ("retry-after", "9")], Some(ms(250))),
+            (&[("retry-after-ms", "x"), ("retry-after", "9")], Some(ms(9000))),
             (&[("retry-after", " 1.5 ")], Some(ms(1500))),
-            (
-                &[NOW, ("retry-after", "Mon, 23 Nov 2026 07:00:30 GMT")],
-                Some(ms(30_000)),
-            ),
-            (
-                &[NOW, ("retry-after", "Mon, 23 Nov 2026 06:00:00 GMT")],
-                None,
-            ),
+            (&[NOW, ("retry-after", "Mon, 23 Nov 2026 07:00:30 GMT")], Some(ms(30_000))),
+            (&[NOW, ("retry-after", "Mon, 23 Nov 2026 06:00:00 GMT")], None),
             (&[("retry-after", "Mon, 23 Nov 2020 06:00:00 GMT")], None),
             (&[("retry-after", "0")], None),
             (&[("retry-after", "-1")], None),

@@ -106,11 +106,7 @@ fn next_delay(count: usize) -> Duration {
 }
 
 fn start_connecting(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
@@ -124,10 +120,8 @@ fn first_finished(
     attempts: &mut Vec<Socket>,
     until: Instant,
 ) -> io::Result<Option<io::Result<TcpStream>>> {
-    let mut polled: Vec<_> = attempts
-        .iter()
-        .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLOUT))
-        .collect();
+    let mut polled: Vec<_> =
+        attempts.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLOUT)).collect();
     wait(&mut polled, until)?;
     let Some(index) = polled.iter().position(|fd| fd.any() == Some(true)) else {
         return Ok(None);
@@ -300,11 +294,7 @@ mod tests {
             listener.bind(&any_port.into()).unwrap();
             listener.listen(0).unwrap();
             let address = listener.local_addr().unwrap().as_socket().unwrap();
-            Dead {
-                listener,
-                address,
-                _queued: TcpStream::connect(address).unwrap(),
-            }
+            Dead { listener, address, _queued: TcpStream::connect(address).unwrap() }
         }
     }
 

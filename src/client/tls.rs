@@ -64,14 +64,12 @@ impl TlsTransport {
         send_records(&mut connection, &mut socket)?;
         // While the server answers.
         trust::load(deadline).map_err(tls_error)?;
-        connection
-            .complete_io(&mut socket)
-            .map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => {
-                    io::Error::other("the connection was closed during the TLS handshake")
-                }
-                _ => error,
-            })?;
+        connection.complete_io(&mut socket).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                io::Error::other("the connection was closed during the TLS handshake")
+            }
+            _ => error,
+        })?;
         Ok(TlsTransport {
             buffers: LazyBuffers::new(
                 details.config.input_buffer_size(),
@@ -118,9 +116,7 @@ impl Transport for TlsTransport {
 
 impl fmt::Debug for TlsTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsTransport")
-            .field("inner", &self.socket.inner())
-            .finish()
+        f.debug_struct("TlsTransport").field("inner", &self.socket.inner()).finish()
     }
 }
 

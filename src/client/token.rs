@@ -34,18 +34,13 @@ impl Token {
     /// # Errors
     /// Text that cannot be a token.
     pub fn new(text: &str, source: &str) -> anyhow::Result<Token> {
-        let secret = text
-            .trim_start_matches('\u{feff}')
-            .trim_matches(['\r', '\n']);
+        let secret = text.trim_start_matches('\u{feff}').trim_matches(['\r', '\n']);
         ensure!(!secret.is_empty(), "{source} is empty: no token found");
         ensure!(
             secret.bytes().all(|byte| byte.is_ascii_graphic()),
             "invalid token in {source}: it contains a space, a line break or a non-ASCII character"
         );
-        Ok(Token {
-            secret: secret.into(),
-            source: source.into(),
-        })
+        Ok(Token { secret: secret.into(), source: source.into() })
     }
 
     /// Reads the token from a file, and returns a warning if others have access to it.
@@ -104,10 +99,7 @@ impl Token {
         let escaped = self.secret.replace('\\', "\\\\").replace('"', "\\\"");
         let is_present = self.secret.len() >= MIN_DETECTED_BYTES
             && memmem::find(body, escaped.as_bytes()).is_some();
-        ensure!(
-            !is_present,
-            "the request contains the API token; nothing was sent"
-        );
+        ensure!(!is_present, "the request contains the API token; nothing was sent");
         Ok(())
     }
 }

@@ -96,9 +96,7 @@ fn response_of(head: &Parts, body: Body) -> Response<Body> {
     Response {
         status: head.status.as_u16(),
         content_type: text("content-type").unwrap_or_default().into(),
-        unknown_encoding: encoding
-            .filter(|encoding| !is_known(encoding))
-            .map(Into::into),
+        unknown_encoding: encoding.filter(|encoding| !is_known(encoding)).map(Into::into),
         retry_headers: RetryHeaders::new(text),
         cache_status: text("cf-aig-cache-status").map(Into::into),
         log_id: text("cf-aig-log-id").map(Into::into),
@@ -108,10 +106,7 @@ fn response_of(head: &Parts, body: Body) -> Response<Body> {
 
 /// One connection for one attempt, so that a retry never meets a stale one.
 fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits, watch: &Arc<Watch>) -> Agent {
-    let sizes = endpoint
-        .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len());
+    let sizes = endpoint.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     let headers: usize = sizes.sum();
     let config = Agent::config_builder()
         .proxy(endpoint.proxy.as_ref().map(|proxy| proxy.address.clone()))
@@ -146,11 +141,7 @@ fn no_response(error: ureq::Error, host: &str, limits: Limits, watch: &Watch) ->
     use ureq::Error as E;
     let is_connecting = watch.phase() == Phase::Connecting;
     let lost = |why: &str| {
-        let what = if is_connecting {
-            "cannot connect to"
-        } else {
-            "lost the connection to"
-        };
+        let what = if is_connecting { "cannot connect to" } else { "lost the connection to" };
         Error::temporary(format!("{what} {host}: {why}")).retry(Retry::Backoff)
     };
     if let E::Io(error) = &error
@@ -162,10 +153,8 @@ fn no_response(error: ureq::Error, host: &str, limits: Limits, watch: &Watch) ->
         _ if limits.left().is_zero() => Error::temporary(timed_out(limits, watch, host)),
         E::Timeout(_) if is_connecting => {
             let seconds = CONNECT_TIMEOUT.as_secs();
-            Error::temporary(format!(
-                "timed out after {seconds} s while connecting to {host}"
-            ))
-            .retry(Retry::Backoff)
+            Error::temporary(format!("timed out after {seconds} s while connecting to {host}"))
+                .retry(Retry::Backoff)
         }
         E::Timeout(_) => Error::temporary(timed_out(limits, watch, host)),
         E::Io(error) => lost(&connection_lost(&error)),

@@ -61,10 +61,7 @@ pub fn verifier(
         let verifier = rustls_platform_verifier::Verifier::new(provider.clone())?;
         return Ok(Arc::new(verifier));
     }
-    Ok(Arc::new(StoreVerifier {
-        algorithms: provider.signature_verification_algorithms,
-        deadline,
-    }))
+    Ok(Arc::new(StoreVerifier { algorithms: provider.signature_verification_algorithms, deadline }))
 }
 
 /// Says in plain words why the certificate of `host` is not trusted, and what helps.
@@ -101,9 +98,7 @@ pub fn describe(error: &CertificateError, host: &str) -> String {
             if let Some(error) = other.downcast_ref::<TrustError>() {
                 return error.to_string();
             }
-            other
-                .downcast_ref::<webpki::Error>()
-                .map_or("it cannot be verified", describe_webpki)
+            other.downcast_ref::<webpki::Error>().map_or("it cannot be verified", describe_webpki)
         }
         _ => "it cannot be verified",
     };
@@ -196,9 +191,8 @@ impl Sources {
     fn from_environment() -> Option<Sources> {
         let value = |name| env::var_os(name).filter(|value| !value.is_empty());
         let file = value("SSL_CERT_FILE").map(PathBuf::from);
-        let folders: Vec<PathBuf> = value("SSL_CERT_DIR")
-            .map(|list| env::split_paths(&list).collect())
-            .unwrap_or_default();
+        let folders: Vec<PathBuf> =
+            value("SSL_CERT_DIR").map(|list| env::split_paths(&list).collect()).unwrap_or_default();
         (file.is_some() || !folders.is_empty()).then_some(Sources { file, folders })
     }
 
@@ -209,10 +203,7 @@ impl Sources {
         let found = openssl_probe::probe();
         let folder = found.cert_dir.into_iter().next();
         Sources {
-            folders: folder
-                .filter(|_| found.cert_file.is_none())
-                .into_iter()
-                .collect(),
+            folders: folder.filter(|_| found.cert_file.is_none()).into_iter().collect(),
             file: found.cert_file,
         }
     }
@@ -256,10 +247,7 @@ impl Store {
             // A folder may hold what only others can read; its other files still count.
             let _ = read_certificates(&path, deadline, &mut certificates);
         }
-        Ok(Store {
-            certificates,
-            place: sources.to_string(),
-        })
+        Ok(Store { certificates, place: sources.to_string() })
     }
 
     /// The trust anchors for a chain: the certificates that may have issued a certificate of it.
@@ -279,10 +267,7 @@ impl Store {
             let Ok(anchor) = anchor_from_trusted_cert(certificate) else {
                 continue;
             };
-            if !chain
-                .iter()
-                .any(|issued| issued.issuer() == &*anchor.subject)
-            {
+            if !chain.iter().any(|issued| issued.issuer() == &*anchor.subject) {
                 continue;
             }
             match check_issuer(certificate, now) {
@@ -331,10 +316,9 @@ fn certificate_files(folders: &[PathBuf]) -> Vec<PathBuf> {
 /// `*.pem`, `*.crt`, or the hash of a subject and a number, as in `0123abcd.0`.
 fn is_certificate_name(name: &OsStr) -> bool {
     let path = Path::new(name);
-    let (Some(stem), Some(extension)) = (
-        path.file_stem().and_then(OsStr::to_str),
-        path.extension().and_then(OsStr::to_str),
-    ) else {
+    let (Some(stem), Some(extension)) =
+        (path.file_stem().and_then(OsStr::to_str), path.extension().and_then(OsStr::to_str))
+    else {
         return false;
     };
     let is_hash = stem.len() == 8 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -430,11 +414,7 @@ fn check_issuer(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), C
         None if is_old_root(&certificate) => true,
         None => usage.is_some() && may_sign,
     };
-    if is_ca {
-        Ok(())
-    } else {
-        Err(TrustError::NotCa.into())
-    }
+    if is_ca { Ok(()) } else { Err(TrustError::NotCa.into()) }
 }
 
 /// Whether a certificate is from before version 3, which brought the extensions, and self-issued.
@@ -462,11 +442,7 @@ fn check_purpose(certificate: &Certificate) -> Result<(), CertificateError> {
             .iter()
             .any(|purpose| purposes.0.contains(purpose))
     });
-    if is_for_servers {
-        Ok(())
-    } else {
-        Err(CertificateError::InvalidPurpose)
-    }
+    if is_for_servers { Ok(()) } else { Err(CertificateError::InvalidPurpose) }
 }
 
 fn extension<'c, T: Decode<'c> + AssociatedOid>(

@@ -13,15 +13,9 @@ const MAX_IMAGE_BYTES: usize = 5 * 1024 * 1024;
 /// One file, which becomes a content block before the prompt's text.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Attachment {
-    Image {
-        media_type: &'static str,
-        bytes: Vec<u8>,
-    },
+    Image { media_type: &'static str, bytes: Vec<u8> },
     Pdf(Vec<u8>),
-    Text {
-        title: String,
-        text: String,
-    },
+    Text { title: String, text: String },
 }
 
 impl Attachment {
@@ -76,10 +70,7 @@ fn read_one(path: &Path) -> anyhow::Result<Attachment> {
             );
             let text = decode(bytes, &name)?;
             ensure!(!super::is_blank(&text), "{name} is empty");
-            Ok(Attachment::Text {
-                title: title(path),
-                text,
-            })
+            Ok(Attachment::Text { title: title(path), text })
         }
     }
 }

@@ -63,10 +63,7 @@ impl Conversation {
                 check(message).with_context(|| format!("{name}: message {}", i + 1))?;
             has_open_prefill = role == Role::Assistant && last_text.ends_with(char::is_whitespace);
         }
-        Ok(Conversation {
-            messages,
-            has_open_prefill,
-        })
+        Ok(Conversation { messages, has_open_prefill })
     }
 
     /// Checks that this can be sent without a new turn.
@@ -95,14 +92,9 @@ fn is_request_body(message: &RawValue) -> bool {
 /// The role, and the text that the message ends with.
 fn check(message: &RawValue) -> anyhow::Result<(Role, String)> {
     let object = parse::<Object>(message).context("must be an object with role and content")?;
-    let unknown = object
-        .keys()
-        .find(|key| !["role", "content"].contains(&key.as_str()));
+    let unknown = object.keys().find(|key| !["role", "content"].contains(&key.as_str()));
     if let Some(key) = unknown {
-        bail!(
-            "unknown property '{}'; only role and content are allowed",
-            shorten(key, 60)
-        );
+        bail!("unknown property '{}'; only role and content are allowed", shorten(key, 60));
     }
     let role = match object.get("role").map(|role| role.get()) {
         Some("\"user\"") => Role::User,
@@ -162,11 +154,7 @@ mod tests {
 
     fn messages(text: &str) -> Result<Vec<String>, String> {
         let conversation = Conversation::parse(text, "m").map_err(|error| format!("{error:#}"))?;
-        Ok(conversation
-            .messages
-            .iter()
-            .map(|message| message.get().to_owned())
-            .collect())
+        Ok(conversation.messages.iter().map(|message| message.get().to_owned()).collect())
     }
 
     const USER: &str = r#"{"role":"user","content":"a"}"#;
@@ -175,14 +163,8 @@ mod tests {
     #[test]
     fn arrays_and_lines_are_taken_as_they_are() {
         let both = vec![USER.to_owned(), ASSISTANT.to_owned()];
-        assert_eq!(
-            messages(&format!(" [{USER} ,\n{ASSISTANT}]\n")).unwrap(),
-            both
-        );
-        assert_eq!(
-            messages(&format!("{USER}\n\n{ASSISTANT}\r\n")).unwrap(),
-            both
-        );
+        assert_eq!(messages(&format!(" [{USER} ,\n{ASSISTANT}]\n")).unwrap(), both);
+        assert_eq!(messages(&format!("{USER}\n\n{ASSISTANT}\r\n")).unwrap(), both);
         assert_eq!(messages("").unwrap(), Vec::<String>::new());
         assert_eq!(messages("[]").unwrap(), Vec::<String>::new());
         let blocks = r#"{"role":"user","content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral","ttl":"1h"}},{"type":"image","n":1.50}]}"#;
@@ -210,18 +192,12 @@ mod tests {
                 "content must be a string or an array of content blocks",
             ),
             (r#"{"role":"user","content":" \n"}"#, "content is blank"),
-            (
-                r#"{"role":"user","content":[]}"#,
-                "content is an empty array",
-            ),
+            (r#"{"role":"user","content":[]}"#, "content is an empty array"),
             (
                 r#"{"role":"user","content":[{"text":"x"}]}"#,
                 "content block 1: type must be a string",
             ),
-            (
-                r#"{"role":"user","content":[7]}"#,
-                "content block 1: must be an object with a type",
-            ),
+            (r#"{"role":"user","content":[7]}"#, "content block 1: must be an object with a type"),
             (
                 r#"{"role":"user","content":[{"type":"x"},{"type":"text","text":""}]}"#,
                 "content block 2: text is blank",
@@ -253,18 +229,12 @@ mod tests {
 
     #[test]
     fn a_prefill_may_not_end_in_white_space() {
-        let complete = |text: &str| {
-            Conversation::parse(text, "m")
-                .unwrap()
-                .check_complete()
-                .is_ok()
-        };
+        let complete =
+            |text: &str| Conversation::parse(text, "m").unwrap().check_complete().is_ok();
         assert!(complete(&format!("{USER}{ASSISTANT}")));
         assert!(!complete(""));
         assert!(!complete(r#"{"role":"assistant","content":"b "}"#));
-        assert!(!complete(
-            r#"{"role":"assistant","content":[{"type":"text","text":"b\n"}]}"#
-        ));
+        assert!(!complete(r#"{"role":"assistant","content":[{"type":"text","text":"b\n"}]}"#));
         assert!(complete(r#"{"role":"user","content":"b "}"#));
     }
 }

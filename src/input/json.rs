@@ -27,10 +27,6 @@ pub fn object(text: &str, name: &str) -> anyhow::Result<Box<RawValue>> {
 pub fn describe(error: &serde_json::Error) -> String {
     match error.classify() {
         Category::Eof => "is incomplete JSON".into(),
-        _ => format!(
-            "is not valid JSON (line {}, column {})",
-            error.line(),
-            error.column()
-        ),
+        _ => format!("is not valid JSON (line {}, column {})", error.line(), error.column()),
     }
 }

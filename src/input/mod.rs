@@ -70,20 +70,12 @@ pub fn read(args: &Args, plan: PromptPlan, reporter: &Reporter) -> anyhow::Resul
             );
         }
     }
-    Ok(Input::Turn(Box::new(Turn {
-        parameters,
-        conversation,
-        attachments,
-        prompt,
-    })))
+    Ok(Input::Turn(Box::new(Turn { parameters, conversation, attachments, prompt })))
 }
 
 /// `-a *.png` attaches the first file, and makes the other names the prompt.
 fn warn_of_file_names(args: &Args, reporter: &Reporter) {
-    let name = args
-        .prompt
-        .iter()
-        .find(|word| *word != "-" && Path::new(word).is_file());
+    let name = args.prompt.iter().find(|word| *word != "-" && Path::new(word).is_file());
     if let Some(name) = name {
         reporter.warn(&format!(
             "warning: '{}' is sent as text, but is the name of a file; to attach it, put -a before it",

@@ -72,10 +72,7 @@ fn system(args: &Args) -> anyhow::Result<Option<String>> {
 }
 
 fn read_schema(path: &Path) -> anyhow::Result<Box<RawValue>> {
-    json::object(
-        &read::text(path, "--schema")?,
-        &read::name(path, "--schema"),
-    )
+    json::object(&read::text(path, "--schema")?, &read::name(path, "--schema"))
 }
 
 /// `output_config` with the schema as its first property, the others as they are spelled.
@@ -119,10 +116,9 @@ fn parse_param(param: &str) -> anyhow::Result<(&str, Box<RawValue>)> {
     }
     let name = format!("--param {key}");
     let value = match json.strip_prefix('@') {
-        Some(path) => json::parse(
-            &read::text(Path::new(path), &name)?,
-            &read::name(Path::new(path), &name),
-        )?,
+        Some(path) => {
+            json::parse(&read::text(Path::new(path), &name)?, &read::name(Path::new(path), &name))?
+        }
         None => json::parse(json, &name)
             .map_err(|error| anyhow!("{error}; a string needs quotes: --param '{key}=\"…\"'"))?,
     };
@@ -145,15 +141,10 @@ pub fn read_body(path: &Path) -> anyhow::Result<Vec<u8>> {
     let body: &RawValue = json::parse(&text, &name)?;
     ensure!(body.get().starts_with('{'), "{name} must be a JSON object");
     let body: Body = json::parse(body.get(), &name)?;
-    for (key, value) in [
-        ("model", body.model),
-        ("messages", body.messages),
-        ("max_tokens", body.max_tokens),
-    ] {
-        ensure!(
-            value.is_some(),
-            "{name} has no {key}, which every request needs"
-        );
+    for (key, value) in
+        [("model", body.model), ("messages", body.messages), ("max_tokens", body.max_tokens)]
+    {
+        ensure!(value.is_some(), "{name} has no {key}, which every request needs");
     }
     Ok(text.into_bytes())
 }
@@ -184,22 +175,13 @@ mod tests {
         for (param, expected) in [
             ("x", SYNTAX),
             ("=1", SYNTAX),
-            (
-                "stream=true",
-                "--param stream has an option of its own: use --stream",
-            ),
-            (
-                "metadata={}",
-                "--param metadata has an option of its own: use --metadata",
-            ),
+            ("stream=true", "--param stream has an option of its own: use --stream"),
+            ("metadata={}", "--param metadata has an option of its own: use --metadata"),
             (
                 "x=NaN",
                 "--param x is not valid JSON (line 1, column 1); a string needs quotes: --param 'x=\"…\"'",
             ),
-            (
-                "x=@/nowhere",
-                "cannot read --param x /nowhere: No such file or directory",
-            ),
+            ("x=@/nowhere", "cannot read --param x /nowhere: No such file or directory"),
         ] {
             assert_eq!(params(&[param]).unwrap_err(), expected);
         }

@@ -68,10 +68,7 @@ impl PromptPlan {
             "- means standard input, which --no-stdin does not read; use one or the other"
         );
         if args.body.is_some() {
-            ensure!(
-                words.is_empty(),
-                "--body and PROMPT cannot be used together"
-            );
+            ensure!(words.is_empty(), "--body and PROMPT cannot be used together");
         }
         let split = words.iter().position(|word| *word == "-");
         let (before, after) = match split {
@@ -86,12 +83,8 @@ impl PromptPlan {
         } else {
             Stdin::Optional
         };
-        let plan = PromptPlan {
-            stdin,
-            before,
-            after,
-            shows_usage: terminals.stdin || terminals.stderr,
-        };
+        let plan =
+            PromptPlan { stdin, before, after, shows_usage: terminals.stdin || terminals.stderr };
         let is_optional = args.messages.is_some() || !args.attach.is_empty() || args.body.is_some();
         if stdin == Stdin::Ignored && plan.is_blank() && !is_optional {
             return Err(no_prompt(plan.shows_usage));
@@ -119,11 +112,7 @@ impl PromptPlan {
         }
         let parts = [(self.before, true), (stdin, false), (self.after, true)];
         let parts = parts.into_iter().filter(|(text, _)| !text.is_empty());
-        Ok(Some(Prompt {
-            parts: parts
-                .map(|(text, is_words)| Part { text, is_words })
-                .collect(),
-        }))
+        Ok(Some(Prompt { parts: parts.map(|(text, is_words)| Part { text, is_words }).collect() }))
     }
 }
 
@@ -144,10 +133,7 @@ impl Prompt {
 fn stdin_files(args: &Args) -> impl Iterator<Item = &Path> {
     let single = [&args.messages, &args.system_file, &args.schema, &args.body];
     let single = single.into_iter().flatten();
-    let params = args
-        .param
-        .iter()
-        .filter_map(|param| param.to_str()?.split_once("=@"));
+    let params = args.param.iter().filter_map(|param| param.to_str()?.split_once("=@"));
     single
         .chain(&args.attach)
         .map(AsRef::as_ref)
@@ -169,14 +155,8 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    const PIPE: Terminals = Terminals {
-        stdin: false,
-        stderr: false,
-    };
-    const TERMINAL: Terminals = Terminals {
-        stdin: true,
-        stderr: true,
-    };
+    const PIPE: Terminals = Terminals { stdin: false, stderr: false };
+    const TERMINAL: Terminals = Terminals { stdin: true, stderr: true };
 
     fn plan(list: &[&str], terminals: Terminals) -> anyhow::Result<PromptPlan> {
         let args = Args::try_parse_from([&["haiku"], list].concat()).unwrap();
@@ -210,12 +190,9 @@ mod tests {
 
     #[test]
     fn blank_prompts_are_rejected_unless_optional() {
-        for (list, stdin) in [
-            (&["-", "a"][..], " \n\t\n"),
-            (&["a", "-"], ""),
-            (&[" "], "\n"),
-            (&[], " "),
-        ] {
+        for (list, stdin) in
+            [(&["-", "a"][..], " \n\t\n"), (&["a", "-"], ""), (&[" "], "\n"), (&[], " ")]
+        {
             assert!(text(list, stdin).is_err(), "{list:?} {stdin:?}");
         }
         let plan = plan(&["--messages", "m", " "], PIPE).unwrap();
@@ -250,11 +227,7 @@ mod tests {
         ];
         for (list, terminals, expected) in cases {
             let plan = plan(list, terminals);
-            assert_eq!(
-                plan.ok().map(|plan| plan.stdin),
-                expected,
-                "{list:?} {terminals:?}"
-            );
+            assert_eq!(plan.ok().map(|plan| plan.stdin), expected, "{list:?} {terminals:?}");
         }
     }
 }

@@ -40,21 +40,11 @@ pub fn name(path: &Path, option: &str) -> String {
 /// A file that cannot be read, or is larger than a request can be.
 pub fn bytes(path: &Path, option: &str) -> anyhow::Result<Vec<u8>> {
     let name = name(path, option);
-    let file = if path == "-" {
-        stdin()
-    } else {
-        File::open(path)
-    };
+    let file = if path == "-" { stdin() } else { File::open(path) };
     let mut bytes = Vec::new();
-    file.and_then(|file| {
-        file.take(MAX_REQUEST_BYTES as u64 + 1)
-            .read_to_end(&mut bytes)
-    })
-    .map_err(|error| cannot_read(&name, &error))?;
-    ensure!(
-        bytes.len() <= MAX_REQUEST_BYTES,
-        "{name} is larger than 32 MB, the API's limit"
-    );
+    file.and_then(|file| file.take(MAX_REQUEST_BYTES as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| cannot_read(&name, &error))?;
+    ensure!(bytes.len() <= MAX_REQUEST_BYTES, "{name} is larger than 32 MB, the API's limit");
     Ok(bytes)
 }
 
@@ -83,11 +73,7 @@ pub fn trimmed_text(path: &Path, option: &str) -> anyhow::Result<String> {
 /// Those of [`text`], and silence.
 pub fn optional_stdin(timeout: Duration, reporter: &Reporter) -> anyhow::Result<String> {
     let started = Instant::now();
-    let hint_after = if reporter.is_terminal {
-        HINT_AFTER
-    } else {
-        HINT_IN_LOG_AFTER
-    };
+    let hint_after = if reporter.is_terminal { HINT_AFTER } else { HINT_IN_LOG_AFTER };
     let is_ready = |until: Duration| is_ready(until.min(timeout).saturating_sub(started.elapsed()));
     if !is_ready(hint_after)? {
         if hint_after < timeout {
@@ -112,10 +98,7 @@ fn is_ready(timeout: Duration) -> anyhow::Result<bool> {
         let left = left + Duration::from_micros(999);
         let milliseconds = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let stdin = io::stdin();
-        match poll(
-            &mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)],
-            milliseconds,
-        ) {
+        match poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], milliseconds) {
             Err(Errno::EINTR) => {}
             Ok(ready) => return Ok(ready > 0),
             Err(error) => return Err(cannot_read(STDIN, &error.into())),
@@ -165,11 +148,7 @@ fn not_utf8(name: &str, bytes: &[u8], offset: usize) -> anyhow::Error {
     let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     let kind = media_type(bytes).and_then(|media_type| media_type.rsplit('/').next());
     if let Some(kind) = kind {
-        let kind = if kind == "webp" {
-            Cow::Borrowed("WebP")
-        } else {
-            kind.to_uppercase().into()
-        };
+        let kind = if kind == "webp" { Cow::Borrowed("WebP") } else { kind.to_uppercase().into() };
         return anyhow!("{name} is a {kind} file, not text; attach it with -a");
     }
     if !utf16 && bytes.contains(&0) {
@@ -201,25 +180,13 @@ mod tests {
                 b"ok \xe2\x82",
                 "x is not valid UTF-8 (byte 0xe2 at offset 3); convert it, for example with iconv -f ISO-8859-1 -t UTF-8",
             ),
-            (
-                b"\x89PNG\r\n\x1a\n\0",
-                "x is a PNG file, not text; attach it with -a",
-            ),
-            (
-                b"%PDF-1.7\xff",
-                "x is a PDF file, not text; attach it with -a",
-            ),
-            (
-                b"RIFF\xff\0\0\0WEBP",
-                "x is a WebP file, not text; attach it with -a",
-            ),
+            (b"\x89PNG\r\n\x1a\n\0", "x is a PNG file, not text; attach it with -a"),
+            (b"%PDF-1.7\xff", "x is a PDF file, not text; attach it with -a"),
+            (b"RIFF\xff\0\0\0WEBP", "x is a WebP file, not text; attach it with -a"),
             (b"\x1f\x8b\x08\0", "x is binary data, not text"),
         ] {
             assert_eq!(decode(bytes.into(), "x").unwrap_err().to_string(), expected);
         }
-        assert_eq!(
-            decode("\u{feff}\u{feff}a\0".into(), "x").unwrap(),
-            "\u{feff}a\0"
-        );
+        assert_eq!(decode("\u{feff}\u{feff}a\0".into(), "x").unwrap(), "\u{feff}a\0");
     }
 }

@@ -172,12 +172,7 @@ impl Attributes {
             Err(Errno::NODATA | Errno::OPNOTSUPP) => None,
             length => length.map(|_| Some(acl))?,
         };
-        Ok(Attributes {
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-            mode: metadata.mode(),
-            acl,
-        })
+        Ok(Attributes { uid: metadata.uid(), gid: metadata.gid(), mode: metadata.mode(), acl })
     }
 
     /// Gives `file`, which only its owner can read so far, these attributes. The owner comes
@@ -233,9 +228,7 @@ pub struct BlockedSignals {
 impl BlockedSignals {
     pub fn new() -> BlockedSignals {
         let previous = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
-        BlockedSignals {
-            previous: previous.ok(),
-        }
+        BlockedSignals { previous: previous.ok() }
     }
 }
 

@@ -80,12 +80,7 @@ impl Output {
                 None
             }
         };
-        Ok(Output {
-            stdout,
-            held: file.is_some().then(Vec::new),
-            file,
-            last_byte: None,
-        })
+        Ok(Output { stdout, held: file.is_some().then(Vec::new), file, last_byte: None })
     }
 
     /// Whether a person sees at once what is written.
@@ -204,10 +199,7 @@ impl Stdout {
     /// The standard library replaces a closed standard output by /dev/null, open for reading too. A
     /// shell opens its own >/dev/null for writing only.
     fn check_open(&self) -> Result<(), Error> {
-        let is_device = self
-            .file
-            .metadata()
-            .is_ok_and(|found| found.file_type().is_char_device());
+        let is_device = self.file.metadata().is_ok_and(|found| found.file_type().is_char_device());
         let flags = fcntl(&self.file, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
         let reads = flags.is_ok_and(|flags| flags & OFlag::O_ACCMODE == OFlag::O_RDWR);
         if is_device && reads && !self.is_terminal {
@@ -248,10 +240,7 @@ pub fn print(text: &str) -> Result<(), Error> {
 
 fn cannot_write(name: &str, error: &io::Error) -> Error {
     let reason = stderr::reason(error);
-    Error::new(
-        ExitStatus::OutputFailed,
-        format!("cannot write to {name}: {reason}"),
-    )
+    Error::new(ExitStatus::OutputFailed, format!("cannot write to {name}: {reason}"))
 }
 
 pub fn too_large() -> Error {

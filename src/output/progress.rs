@@ -125,20 +125,13 @@ fn draw(
         flag::register_usize(number, signal.clone(), number as usize)?;
         low_level::pipe::register(number, wake.try_clone()?)?;
     }
-    Ok(Drawing {
-        thread,
-        wake,
-        has_stopped,
-    })
+    Ok(Drawing { thread, wake, has_stopped })
 }
 
 /// Waits for the next second; true if the drawing is to end.
 fn wait(events: &mut UnixStream) -> bool {
     let timeout = PollTimeout::try_from(INTERVAL).unwrap_or(PollTimeout::MAX);
-    let ready = poll(
-        &mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)],
-        timeout,
-    );
+    let ready = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], timeout);
     matches!(ready, Ok(1..)) && events.read(&mut [0]).is_ok()
 }
 

@@ -18,10 +18,7 @@ pub fn write(writer: &mut impl Write, bytes: &[u8], to_terminal: bool) -> io::Re
     let text = String::from_utf8_lossy(bytes);
     let mut rest: &str = &text;
     while !rest.is_empty() {
-        let end = rest
-            .char_indices()
-            .nth(CHUNK_CHARS)
-            .map_or(rest.len(), |(at, _)| at);
+        let end = rest.char_indices().nth(CHUNK_CHARS).map_or(rest.len(), |(at, _)| at);
         let (chunk, after) = rest.split_at(end);
         writer.write_all(escape_controls(chunk, "\n\t").as_bytes())?;
         rest = after;

@@ -20,10 +20,7 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn new(message: &str) -> ApiError {
-        ApiError {
-            message: message.into(),
-            ..ApiError::default()
-        }
+        ApiError { message: message.into(), ..ApiError::default() }
     }
 
     /// The error in a body whose Content-Encoding was not asked for.
@@ -41,10 +38,7 @@ impl ApiError {
         };
         let mut error = ApiError::default();
         for key in ["errors", "error"] {
-            object
-                .get(key)
-                .into_iter()
-                .for_each(|value| error.add(value));
+            object.get(key).into_iter().for_each(|value| error.add(value));
         }
         if error.message.is_empty() {
             error.add_object(&object);
@@ -66,12 +60,8 @@ impl ApiError {
     }
 
     fn add_object(&mut self, object: &Map<String, Value>) {
-        let text = |key: &str| {
-            object
-                .get(key)
-                .and_then(Value::as_str)
-                .filter(|text| !text.is_empty())
-        };
+        let text =
+            |key: &str| object.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let code = object.get("code");
         let code = code.and_then(|code| code.as_i64().or_else(|| code.as_str()?.parse().ok()));
         self.codes.extend(code);
@@ -79,11 +69,7 @@ impl ApiError {
             self.kind = kind.into();
         }
         // RFC 9457 has title and detail, some frameworks detail or msg alone.
-        match (
-            text("message").or(text("msg")),
-            text("title"),
-            text("detail"),
-        ) {
+        match (text("message").or(text("msg")), text("title"), text("detail")) {
             (Some(message), ..) => self.add_message(message),
             (None, Some(title), Some(detail)) => self.add_message(&format!("{title}: {detail}")),
             (None, Some(words), None) | (None, None, Some(words)) => self.add_message(words),
@@ -245,10 +231,7 @@ fn words_of_page(page: &str) -> String {
     if !page.trim_start().starts_with('<') {
         return page.into();
     }
-    let parts = page
-        .split('<')
-        .skip(1)
-        .filter_map(|part| part.split_once('>'));
+    let parts = page.split('<').skip(1).filter_map(|part| part.split_once('>'));
     parts.map(|(_, text)| text).collect::<Vec<_>>().join(" ")
 }
 
@@ -296,11 +279,7 @@ mod tests {
             (r#"{"message":"top"}"#, "top", vec![]),
             (r#"{"error":{"type":"api_error"}}"#, "api_error", vec![]),
             (r#"{"detail":"Not here"}"#, "Not here", vec![]),
-            (
-                r#"{"detail":[{"loc":["body"],"msg":"field required"}]}"#,
-                "field required",
-                vec![],
-            ),
+            (r#"{"detail":[{"loc":["body"],"msg":"field required"}]}"#, "field required", vec![]),
             (
                 r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"No access"}"#,
                 "Forbidden: No access",
@@ -309,11 +288,7 @@ mod tests {
             (r#"{"odd":1}"#, r#"{"odd":1}"#, vec![]),
             ("error code: 1010", "error code: 1010", vec![]),
             ("", "", vec![]),
-            (
-                "<html><TITLE>502 Bad\nGateway</TITLE><body>x",
-                "502 Bad\nGateway",
-                vec![],
-            ),
+            ("<html><TITLE>502 Bad\nGateway</TITLE><body>x", "502 Bad\nGateway", vec![]),
             ("<p>Oh <b>no</b>", " Oh   no  ", vec![]),
             ("a < b", "a < b", vec![]),
             ("<é<<>", "", vec![]),
@@ -344,20 +319,10 @@ mod tests {
             ),
             (403, String::new(), 3, TOKEN),
             (403, code(10000), 3, TOKEN),
-            (
-                403,
-                r#"{"error":{"message":"Blocked by policy"}}"#.into(),
-                3,
-                "",
-            ),
+            (403, r#"{"error":{"message":"Blocked by policy"}}"#.into(), 3, ""),
             (403, "error code: 1010".into(), 3, "blocked this client"),
             (402, String::new(), 3, "load credits"),
-            (
-                402,
-                r#"{"errors":[{"code":2021,"message":"Rate limit reached"}]}"#.into(),
-                4,
-                "",
-            ),
+            (402, r#"{"errors":[{"code":2021,"message":"Rate limit reached"}]}"#.into(), 4, ""),
             (404, String::new(), 3, "--model"),
             (408, String::new(), 4, ""),
             (409, String::new(), 4, ""),
@@ -411,9 +376,7 @@ mod tests {
             assert_eq!(error.status as u8, exit, "{code}");
             assert_eq!(error.retry, crate::error::Retry::Never);
             assert!(
-                error
-                    .to_string()
-                    .starts_with("the request failed (HTTP 200): x (code"),
+                error.to_string().starts_with("the request failed (HTTP 200): x (code"),
                 "{error}"
             );
         }

@@ -71,9 +71,7 @@ pub fn read(
     reply: &mut Reply,
 ) -> Result<(), Error> {
     let mut bytes = Vec::new();
-    let read = body
-        .take(MAX_REPLY_BYTES as u64 + 1)
-        .read_to_end(&mut bytes);
+    let read = body.take(MAX_REPLY_BYTES as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| Error::temporary(error.to_string()))?;
     if bytes.len() > MAX_REPLY_BYTES {
         return Err(too_large());
@@ -100,9 +98,7 @@ fn parse(
 ) -> Result<(), Error> {
     let body = body.trim_ascii();
     if body.is_empty() {
-        return Err(malformed(&format!(
-            "malformed reply: HTTP {status} with an empty body"
-        )));
+        return Err(malformed(&format!("malformed reply: HTTP {status} with an empty body")));
     }
     let body = std::str::from_utf8(body).map_err(|error| invalid_json(&error, token))?;
     let message = unwrap(status, body, token)?;
@@ -118,10 +114,7 @@ fn parse(
     }
     reply.finish_text(text)?;
     reply.set_usage(message.get("usage").copied());
-    reply.set_stop(
-        message.get("stop_reason").copied(),
-        message.get("stop_details").copied(),
-    );
+    reply.set_stop(message.get("stop_reason").copied(), message.get("stop_details").copied());
     Ok(())
 }
 
@@ -145,16 +138,10 @@ fn unwrap<'a>(status: u16, body: &'a str, token: &Token) -> Result<Object<'a>, E
                 return Err(error.into_failed_request(status, token));
             }
         }
-        if message
-            .get("state")
-            .is_some_and(|state| state.get() == "\"Failed\"")
-        {
+        if message.get("state").is_some_and(|state| state.get() == "\"Failed\"") {
             return Err(ApiError::new("its state is Failed").into_failed_request(status, token));
         }
-        match message
-            .get("result")
-            .filter(|result| result.get() != "null")
-        {
+        match message.get("result").filter(|result| result.get() != "null") {
             Some(result) => message = object(result.get())?,
             None => break,
         }
@@ -206,11 +193,7 @@ mod tests {
 
     #[test]
     fn json_becomes_one_line() {
-        for (json, line) in [
-            ("{\n \"a\":\r\n1 }\n", "{  \"a\":  1 }"),
-            ("{}", "{}"),
-            ("", ""),
-        ] {
+        for (json, line) in [("{\n \"a\":\r\n1 }\n", "{  \"a\":  1 }"), ("{}", "{}"), ("", "")] {
             assert_eq!(one_line(json.into()), line.as_bytes());
         }
     }
@@ -220,10 +203,7 @@ mod tests {
         let base = json!({"content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"});
         for (key, value) in [
             ("usage", json!(7)),
-            (
-                "usage",
-                json!({"input_tokens": "many", "output_tokens": -1.5, "x": null}),
-            ),
+            ("usage", json!({"input_tokens": "many", "output_tokens": -1.5, "x": null})),
             ("state", json!(7)),
             ("errors", json!([null])),
             ("errors", json!([])),
@@ -239,11 +219,7 @@ mod tests {
             let mut body = base.clone();
             body[key] = value;
             let (text, reason) = message(body.to_string().as_bytes()).unwrap();
-            assert_eq!(
-                (text.as_str(), reason.as_deref()),
-                ("a", Some("end_turn")),
-                "{body}"
-            );
+            assert_eq!((text.as_str(), reason.as_deref()), ("a", Some("end_turn")), "{body}");
         }
         let twice = r#"{"usage":1,"usage":2,"content":[{"type":"text","text":"a"}]}"#;
         assert_eq!(message(twice.as_bytes()).unwrap().0, "a");
@@ -253,25 +229,13 @@ mod tests {
     fn what_is_not_a_message_is_an_error() {
         for (body, expected) in [
             (" \n", "malformed reply: HTTP 200 with an empty body"),
-            (
-                "<title>Oh no</title>",
-                "malformed reply: HTTP 200 without a message: Oh no",
-            ),
+            ("<title>Oh no</title>", "malformed reply: HTTP 200 without a message: Oh no"),
             ("[1]", "malformed reply: HTTP 200 without a message: [1]"),
             ("{\"content\":", "truncated reply: incomplete JSON"),
-            (
-                "{\"a\":1}",
-                "malformed reply: HTTP 200 without a message: {\"a\":1}",
-            ),
-            (
-                "{\"result\":7}",
-                "malformed reply: HTTP 200 without a message: {\"result\":7}",
-            ),
+            ("{\"a\":1}", "malformed reply: HTTP 200 without a message: {\"a\":1}"),
+            ("{\"result\":7}", "malformed reply: HTTP 200 without a message: {\"result\":7}"),
             (r#"{"errors":[1]}"#, "the request failed (HTTP 200)"),
-            (
-                r#"{"state":"Failed"}"#,
-                "the request failed (HTTP 200): its state is Failed",
-            ),
+            (r#"{"state":"Failed"}"#, "the request failed (HTTP 200): its state is Failed"),
         ] {
             let error = message(body.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");

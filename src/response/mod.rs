@@ -50,10 +50,8 @@ pub fn read(
         return Err(error.into_error(status, response.retry_headers, reading.token));
     }
     if let Some(encoding) = &response.unknown_encoding {
-        return Err(
-            malformed("malformed reply in a content encoding that was not requested")
-                .server_message(reading.token.redact(encoding)),
-        );
+        return Err(malformed("malformed reply in a content encoding that was not requested")
+            .server_message(reading.token.redact(encoding)));
     }
     let media_type = response.content_type.split(';').next().unwrap_or_default();
     if media_type.trim().eq_ignore_ascii_case("text/event-stream") {

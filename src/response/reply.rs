@@ -45,10 +45,7 @@ struct Usage {
 impl Reply {
     /// An empty reply, whose text `must_be_json` because `--schema` asks for it.
     pub fn new(must_be_json: bool) -> Reply {
-        Reply {
-            must_be_json,
-            ..Reply::default()
-        }
+        Reply { must_be_json, ..Reply::default() }
     }
 
     /// Forgets an earlier attempt.
@@ -82,10 +79,7 @@ impl Reply {
         set(&mut self.usage.input, object.input_tokens);
         set(&mut self.usage.output, object.output_tokens);
         set(&mut self.usage.cache_read, object.cache_read_input_tokens);
-        set(
-            &mut self.usage.cache_written,
-            object.cache_creation_input_tokens,
-        );
+        set(&mut self.usage.cache_written, object.cache_creation_input_tokens);
     }
 
     /// Takes over why the model stopped.
@@ -95,9 +89,7 @@ impl Reply {
         let explanation = details.map(|details| {
             let words = ["explanation", "message", "reason", "category"];
             let words = words.iter().find_map(|key| details.get(key)?.as_str());
-            words
-                .or(details.as_str())
-                .map_or_else(|| details.to_string(), Into::into)
+            words.or(details.as_str()).map_or_else(|| details.to_string(), Into::into)
         });
         self.explanation = explanation.or(self.explanation.take());
     }
@@ -181,10 +173,8 @@ impl Reply {
                 "the reply was cut off at the end of the context window (model_context_window_exceeded); send less",
             ),
             Some("refusal") => {
-                let error = Error::new(
-                    ExitStatus::Unfinished,
-                    "the model declined to answer (refusal)",
-                );
+                let error =
+                    Error::new(ExitStatus::Unfinished, "the model declined to answer (refusal)");
                 Err(match &self.explanation {
                     Some(words) => error.server_message(token.redact(words)),
                     None => error,
@@ -194,11 +184,10 @@ impl Reply {
             Some("tool_use") => {
                 unfinished("the model asks for a tool (tool_use); use --json to see the call")
             }
-            Some(other) => Err(Error::new(
-                ExitStatus::Unfinished,
-                "the reply stopped for an unknown reason",
-            )
-            .server_message(token.redact(other))),
+            Some(other) => {
+                Err(Error::new(ExitStatus::Unfinished, "the reply stopped for an unknown reason")
+                    .server_message(token.redact(other)))
+            }
             None => unfinished("the reply does not say why it stopped (no stop_reason)"),
         }
     }
@@ -219,14 +208,9 @@ impl Usage {
             count(self.cache_written, "written to cache"),
         ];
         let cached: Vec<_> = cached.into_iter().flatten().collect();
-        let cached = if cached.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", cached.join(", "))
-        };
-        let input = self
-            .input
-            .map(|input| format!("{input} input tokens{cached}"));
+        let cached =
+            if cached.is_empty() { String::new() } else { format!(" ({})", cached.join(", ")) };
+        let input = self.input.map(|input| format!("{input} input tokens{cached}"));
         let output = self.output.map(|output| format!("{output} output tokens"));
         let counts: Vec<_> = [input, output].into_iter().flatten().collect();
         (!counts.is_empty()).then(|| counts.join(", "))

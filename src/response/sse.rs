@@ -121,10 +121,7 @@ impl Parser {
         on_event: &mut impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let result = if self.has_data {
-            on_event(Event {
-                name: &self.name,
-                data: &self.data,
-            })
+            on_event(Event { name: &self.name, data: &self.data })
         } else {
             Ok(())
         };
@@ -160,9 +157,7 @@ mod tests {
     fn events(pieces: &[&[u8]]) -> Events {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let events = raw_events(pieces).into_iter();
-        events
-            .map(|(name, data)| (text(name), text(data)))
-            .collect()
+        events.map(|(name, data)| (text(name), text(data))).collect()
     }
 
     fn list(expected: &[(&str, &str)]) -> Events {
@@ -185,10 +180,7 @@ mod tests {
         ("event: x\n\ndata: a\n\n", &[("", "a")]),
         (": hello\n:\ndata: a\n: b\n\n", &[("", "a")]),
         ("\u{feff}data: a\n\n\u{feff}data: b\n\n", &[("", "a")]),
-        (
-            "id: 1\nretry: 2\nDATA: c\ndata : d\ndata: é\n\n",
-            &[("", "é")],
-        ),
+        ("id: 1\nretry: 2\nDATA: c\ndata : d\ndata: é\n\n", &[("", "é")]),
         ("data: a\n\ndata: cut\n", &[("", "a")]),
     ];
 
@@ -205,16 +197,8 @@ mod tests {
             let bytes = stream.as_bytes();
             for at in 0..=bytes.len() {
                 let (first, second) = bytes.split_at(at);
-                assert_eq!(
-                    events(&[first, second]),
-                    list(expected),
-                    "{stream:?} at {at}"
-                );
-                assert_eq!(
-                    events(&[first, b"", second]),
-                    list(expected),
-                    "{stream:?} at {at}"
-                );
+                assert_eq!(events(&[first, second]), list(expected), "{stream:?} at {at}");
+                assert_eq!(events(&[first, b"", second]), list(expected), "{stream:?} at {at}");
             }
             let single: Vec<&[u8]> = bytes.chunks(1).collect();
             assert_eq!(events(&single), list(expected), "{stream:?}");

@@ -187,9 +187,7 @@ impl<'r> Stream<'r> {
             piece => piece.map_err(|error| Error::temporary(error.to_string()))?,
         };
         if piece.is_empty() {
-            return Err(malformed(
-                "truncated reply: the stream ended before message_stop",
-            ));
+            return Err(malformed("truncated reply: the stream ended before message_stop"));
         }
         let length = piece.len();
         parser.feed(piece, |event| self.take_event(event))?;
@@ -200,11 +198,7 @@ impl<'r> Stream<'r> {
     /// Prints what is due. JSON Lines wait for the first content, so that a stream which fails
     /// before it leaves nothing behind and can be retried.
     fn print(&mut self, output: &mut Output) -> Result<(), Error> {
-        let due = if self.prints_text {
-            &mut self.text
-        } else {
-            &mut self.lines
-        };
+        let due = if self.prints_text { &mut self.text } else { &mut self.lines };
         if self.prints_text || self.has_content || due.len() > READ_BYTES {
             output.write(due)?;
             due.clear();
@@ -256,8 +250,7 @@ impl<'r> Stream<'r> {
             EventKind::MessageStart => {
                 let MessageStart { message } = self.parse(data)?;
                 let message: Option<WithUsage> = lenient(message);
-                self.reply
-                    .set_usage(message.and_then(|message| message.usage));
+                self.reply.set_usage(message.and_then(|message| message.usage));
             }
             EventKind::ContentBlockStart => {
                 let ContentBlockStart { content_block } = self.parse(data)?;
@@ -314,20 +307,14 @@ impl<'r> Stream<'r> {
     /// a retry, and only while nothing of the reply has come.
     fn error_event(&self, data: &[u8]) -> Error {
         let error = ApiError::parse(data);
-        let retry = if error.kind == "overloaded_error" {
-            Retry::Backoff
-        } else {
-            Retry::Never
-        };
+        let retry = if error.kind == "overloaded_error" { Retry::Backoff } else { Retry::Never };
         Error::temporary("the server reported an error during the reply")
             .server_message(error.words(self.token))
             .retry(retry)
     }
 
     fn push_line(&mut self, data: &[u8]) {
-        let line = data
-            .iter()
-            .map(|byte| if *byte == b'\n' { b' ' } else { *byte });
+        let line = data.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte });
         self.lines.extend(line);
         self.lines.push(b'\n');
     }
@@ -348,19 +335,11 @@ mod tests {
         let mut parser = sse::Parser::default();
         for piece in pieces {
             if let Err(error) = parser.feed(piece, |event| stream.take_event(event)) {
-                let printed = if stream.prints_text {
-                    stream.text
-                } else {
-                    stream.lines
-                };
+                let printed = if stream.prints_text { stream.text } else { stream.lines };
                 return (printed, stream.is_complete, Some(error.to_string()));
             }
         }
-        let printed = if stream.prints_text {
-            stream.text
-        } else {
-            stream.lines
-        };
+        let printed = if stream.prints_text { stream.text } else { stream.lines };
         (printed, stream.is_complete, None)
     }
 
@@ -387,10 +366,7 @@ mod tests {
             ("data:\n\n", false),
             ("event: message\ndata: \n\n", false),
             ("event: ping\ndata: x\n\n", false),
-            (
-                "event: ping\ndata: {\"type\":\"content_block_delta\"}\n\n",
-                false,
-            ),
+            ("event: ping\ndata: {\"type\":\"content_block_delta\"}\n\n", false),
             ("event: news\ndata: x\n\n", false),
             ("data: {\"type\":7}\n\n", false),
             ("data: 7\n\n", false),
@@ -398,10 +374,7 @@ mod tests {
                 "event: content_block_delta\ndata: {\"delta\":{\"type\":\"x\",\"text\":7}}\n\n",
                 false,
             ),
-            (
-                "event: message_delta\ndata: {\"delta\":7,\"usage\":[]}\n\n",
-                false,
-            ),
+            ("event: message_delta\ndata: {\"delta\":7,\"usage\":[]}\n\n", false),
             (
                 "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":{}}}}\n\n",
                 false,

@@ -61,16 +61,8 @@ impl TextJoiner {
             return;
         }
         self.has_text = true;
-        let newlines = piece
-            .iter()
-            .rev()
-            .take_while(|byte| **byte == b'\n')
-            .count();
-        let before = if newlines == piece.len() {
-            self.trailing_newlines
-        } else {
-            0
-        };
+        let newlines = piece.iter().rev().take_while(|byte| **byte == b'\n').count();
+        let before = if newlines == piece.len() { self.trailing_newlines } else { 0 };
         self.trailing_newlines = (before + newlines).min(2);
         let mut rest = piece;
         while let Some(at) = find_surrogate(rest) {
@@ -166,10 +158,7 @@ mod tests {
     fn surrogates_are_joined_across_pieces_and_replaced_alone() {
         for (pieces, expected) in [
             (&[r#""a\ud83e""#, r#""\udd80b""#][..], "a🦀b"),
-            (
-                &[r#""a\ud83e""#, r#""""#, r#""\udd80\ud83e""#, r#""\udd80""#],
-                "a🦀🦀",
-            ),
+            (&[r#""a\ud83e""#, r#""""#, r#""\udd80\ud83e""#, r#""\udd80""#], "a🦀🦀"),
             (&[r#""a\ud83e""#, r#""b""#], "a\u{fffd}b"),
             (&[r#""a\ud83e""#], "a\u{fffd}"),
             (&[r#""\udd80b""#], "\u{fffd}b"),
@@ -187,16 +176,10 @@ mod tests {
         for (blocks, expected) in [
             (&[&[r#""a""#][..], &[r#""b""#]][..], "ab"),
             (&[&[r#""a""#], other, &[r#""b""#]], "a\n\nb"),
-            (
-                &[&[r#""a\n""#], other, other, &[r#""b""#, r#""c""#]],
-                "a\n\nbc",
-            ),
+            (&[&[r#""a\n""#], other, other, &[r#""b""#, r#""c""#]], "a\n\nbc"),
             (&[&[r#""a\n\n\n""#], other, &[r#""b""#]], "a\n\n\nb"),
             (&[&[r#""a\n""#], other, &[r#""\n""#, r#""b""#]], "a\n\nb"),
-            (
-                &[&[r#""a""#], other, &[r#""\n""#, r#""\n\n""#, r#""b""#]],
-                "a\n\n\nb",
-            ),
+            (&[&[r#""a""#], other, &[r#""\n""#, r#""\n\n""#, r#""b""#]], "a\n\n\nb"),
             (&[other, &[r#""a""#], other], "a"),
             (&[&[r#""a""#], other, &[r#""""#], &[r#""b""#]], "a\n\nb"),
             (&[&[r#""""#], other, &[r#""b""#]], "b"),

@@ -1,89 +1,57 @@
-//! The documented examples, as flags: the body on the wire and the text that comes back.
+//! The documented examples, given as options: the body that is sent and the text that is printed.
 
 use serde_json::{Value, json};
 
-use crate::server::{Server, examples};
-use crate::{ask, at, run};
+use crate::support::mock_server::{Server, examples};
+use crate::support::{ask, check, haiku_at};
 
-/// The flags that stand for an example's input.
-fn flags(input: &Value) -> (Vec<String>, String) {
+/// The arguments and the standard input that make an example's request.
+fn arguments(input: &Value) -> (Vec<String>, String) {
     let messages = input["messages"].as_array().unwrap();
     let (last, earlier) = messages.split_last().unwrap();
-    let mut flags = vec![last["content"].as_str().unwrap().to_owned()];
-    let mut conversation = String::new();
-    for message in earlier {
-        conversation += &format!("{message}\n");
-    }
+    let mut args = Vec::new();
     if !earlier.is_empty() {
-        flags.extend(["--messages".into(), "-".into()]);
+        args.extend(["--messages".into(), "-".into()]);
     }
-    for (key, flag) in [
-        ("max_tokens", "--max-tokens"),
-        ("system", "--system"),
-        ("temperature", "--temperature"),
-    ] {
+    for (key, option) in
+        [("max_tokens", "--max-tokens"), ("system", "--system"), ("temperature", "--temperature")]
+    {
         match &input[key] {
             Value::Null => {}
-            Value::String(text) => flags.extend([flag.into(), text.clone()]),
-            number => flags.extend([flag.into(), number.to_string()]),
+            Value::String(text) => args.extend([option.into(), text.clone()]),
+            number => args.extend([option.into(), number.to_string()]),
         }
     }
     if input["stream"] == json!(true) {
-        flags.push("--stream".into());
+        args.push("--stream".into());
     }
-    (flags, conversation)
+    args.push(last["content"].as_str().unwrap().into());
+    let stdin = earlier.iter().map(|message| format!("{message}\n")).collect();
+    (args, stdin)
 }
 
 #[test]
-fn each_goes_in_as_documented_and_comes_out_as_documented() {
+fn each_example_is_sent_and_printed_as_documented_streamed_or_not() {
     let examples = examples();
     assert_eq!(examples.len(), 5);
     for example in examples {
         let server = Server::documented();
-        let (flags, stdin) = flags(&example["input"]);
+        let (args, stdin) = arguments(&example["input"]);
         let text = example["text"].as_str().unwrap();
-        run(at(&server).args(&flags).write_stdin(stdin))
-            .ends(0)
-            .quiet()
-            .prints(&format!("{text}\n"));
+        check(haiku_at(&server).args(&args).write_stdin(stdin))
+            .success()
+            .stdout(format!("{text}\n"))
+            .stderr("");
         let mut body = example["input"].clone();
         body["model"] = example["model"].clone();
         let request = server.request();
         assert_eq!(request.json(), body);
-        assert_eq!(
-            request.line,
-            "POST /client/v4/accounts/0123456789abcdef/ai/v1/messages HTTP/1.1"
-        );
+        let line = "POST /client/v4/accounts/0123456789abcdef/ai/v1/messages HTTP/1.1";
+        assert_eq!(request.line, line);
+        let prompt = args.last().unwrap();
+        for option in ["--stream", "--no-stream"] {
+            let reply = ask(&server, &[option, prompt]);
+            reply.success().stdout(format!("{text}\n"));
+        }
     }
-}
-
-#[test]
-fn each_comes_out_the_same_streamed_and_whole() {
-    for example in examples() {
-        let prompt = example["input"]["messages"]
-            .as_array()
-            .unwrap()
-            .last()
-            .unwrap();
-        let prompt = prompt["content"].as_str().unwrap();
-        let expected = format!("{}\n", example["text"].as_str().unwrap());
-        let server = Server::documented();
-        ask(&server, &[prompt, "--stream"])
-            .ends(0)
-            .quiet()
-            .prints(&expected);
-        ask(&server, &[prompt, "--no-stream"])
-            .ends(0)
-            .quiet()
-            .prints(&expected);
-    }
-}
-
-#[test]
-fn another_prompt_gets_its_own_text_back() {
-    let server = Server::documented();
-    ask(&server, &["tell", "me"])
-        .ends(0)
-        .quiet()
-        .prints("tell me\n");
 }

@@ -9,7 +9,7 @@ use clap_complete::{Generator, Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::has;
+use crate::support::has;
 
 #[allow(dead_code, reason = "the program uses the rest")]
 #[path = "../../src/cli/args.rs"]
@@ -52,10 +52,7 @@ fn is_current(path: &str, expected: &str) {
     if fs::read_to_string(&path).unwrap_or_default() != expected {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, expected).unwrap();
-        panic!(
-            "{} was out of date and has been rewritten: commit it",
-            path.display()
-        );
+        panic!("{} was out of date and has been rewritten: commit it", path.display());
     }
 }
 
@@ -66,17 +63,9 @@ fn man_page() -> String {
     let (_, description) = long_about.split_once("\n\n").unwrap();
     let command = command.long_about(description.to_owned());
     let mut page = Vec::new();
-    Man::new(command)
-        .date(DATE)
-        .manual("User Commands")
-        .render(&mut page)
-        .unwrap();
+    Man::new(command).date(DATE).manual("User Commands").render(&mut page).unwrap();
     let mut page = String::from_utf8(page).unwrap();
-    for heading in [
-        "Model parameters",
-        "Gateway and connection",
-        "Input and output",
-    ] {
+    for heading in ["Model parameters", "Gateway and connection", "Input and output"] {
         let section = format!(".SH \"{}\"", heading.to_uppercase());
         assert!(page.contains(&section), "{section} in {page}");
         page = page.replace(&section, &format!(".SS \"{heading}\""));
@@ -94,21 +83,15 @@ fn details() -> Roff {
     };
     roff.control("SH", ["EXIT STATUS"]);
     for (status, meaning, remedy) in help::EXIT_STATUS {
-        item(
-            &mut roff,
-            &status.to_string(),
-            &format!("{meaning}; {remedy}"),
-        );
+        item(&mut roff, &status.to_string(), &format!("{meaning}; {remedy}"));
     }
     roff.control("SH", ["ENVIRONMENT"]);
     for (name, meaning) in help::ENVIRONMENT {
         item(&mut roff, name, meaning);
     }
-    for (heading, paragraphs) in [
-        ("FILES", &[FILES][..]),
-        ("PRIVACY", &[PRIVACY]),
-        ("SECURITY", &SECURITY),
-    ] {
+    for (heading, paragraphs) in
+        [("FILES", &[FILES][..]), ("PRIVACY", &[PRIVACY]), ("SECURITY", &SECURITY)]
+    {
         roff.control("SH", [heading]);
         for (i, paragraph) in paragraphs.iter().enumerate() {
             if i > 0 {
@@ -137,11 +120,7 @@ fn details() -> Roff {
 fn completion(shell: impl Generator) -> String {
     let mut command = args::Args::command().mut_args(|arg| {
         let is_text = arg.get_action().takes_values() && arg.get_value_hint() == ValueHint::Unknown;
-        if is_text {
-            arg.value_hint(ValueHint::Other)
-        } else {
-            arg
-        }
+        if is_text { arg.value_hint(ValueHint::Other) } else { arg }
     });
     // zsh would take what follows a colon for the action to complete with.
     command = command.mut_arg("header", |arg| arg.value_name("HEADER"));
@@ -186,12 +165,9 @@ fn the_man_page_is_well_formed() {
         assert_eq!(complaints, "");
     }
     if let Some(text) = tool(Command::new("mandoc").args(["-T", "ascii", &page])) {
-        for part in [
-            "EXIT STATUS",
-            "--max-tokens",
-            "Gateway and connection",
-            "CLOUDFLARE_API_TOKEN",
-        ] {
+        for part in
+            ["EXIT STATUS", "--max-tokens", "Gateway and connection", "CLOUDFLARE_API_TOKEN"]
+        {
             assert!(plain(&text).contains(part), "{part} in {text}");
         }
     }
@@ -247,10 +223,7 @@ fn fish_completes_from_the_shipped_file() {
         shipped("completions/haiku.fish")
     );
     let mut command = Command::new("fish");
-    command
-        .args(["--no-config", "-c", &script])
-        .current_dir(&folder)
-        .env("HOME", folder.path());
+    command.args(["--no-config", "-c", &script]).current_dir(&folder).env("HOME", folder.path());
     if let Some(words) = tool(&mut command) {
         assert!(words.starts_with("--retries\t"), "{words}");
         assert!(words.ends_with("\nchat.jsonl\n"), "{words}");
@@ -278,10 +251,7 @@ fn zsh_completes_from_the_shipped_file() {
         shipped("completions")
     );
     let mut command = Command::new("timeout");
-    command
-        .args(["20", "zsh", "-f", "-c", &script])
-        .current_dir(&folder)
-        .env("TERM", "dumb");
+    command.args(["20", "zsh", "-f", "-c", &script]).current_dir(&folder).env("TERM", "dumb");
     if has("zsh") {
         assert_eq!(tool(&mut command).unwrap(), "BOTH\n");
     }

@@ -1,40 +1,46 @@
-//! Servers that mean harm: each ends with exit status 4, in bounded memory, without a panic.
+//! Hostile servers: each ends in exit status 4, in bounded memory, without a panic.
 
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
-use crate::server::{
-    Server, Step, chunk, event_stream_head, events, head, http, json_response, message,
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::support::mock_server::{
+    JSON, Server, Step, chunk, event_stream, event_stream_head, events, http, json_response,
+    message, raw_http,
 };
-use crate::{ask, process};
+use crate::support::{MALFORMED, TRUNCATED, ask, check, one_line, process};
 
-/// Far above what the program needs, far below what each of these servers would have it keep.
-const MOST_KILOBYTES: u64 = 150_000;
+/// Far above what the program needs, far below what each of these servers sends.
+const MAX_KILOBYTES: u64 = 150_000;
 
-/// Runs the program against `server` and asserts that it fails as one that may work later, and
-/// says `says`; gives its peak memory in kilobytes.
+const EVENTS: (&str, &str) = ("content-type", "text/event-stream");
+const GZIP: (&str, &str) = ("content-encoding", "gzip");
+
+/// How the error names an event without an end.
+const ENDLESS_EVENT: &str = "event";
+
+/// Asserts that the call fails as a temporary error, with `part` in its message and little memory.
 #[track_caller]
-fn survives(server: &Server, args: &[&str], says: &str) {
+fn survives(server: &Server, options: &[&str], part: &str) {
     let mut child = process(server)
-        .args(["-n", "--retries", "0", "--timeout", "30", "hi"])
-        .args(args)
+        .args(["-n", "--retries", "0", "--timeout", "30"])
+        .args(options)
+        .arg("hi")
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
         peak = peak.max(peak_kilobytes(child.id()).unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(2));
+        thread::sleep(Duration::from_millis(2));
     }
-    let output = child.wait_with_output().unwrap();
-    let err = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(4), "{err}");
-    assert_eq!(err.lines().count(), 1, "{err}");
-    assert!(err.contains(says), "{says:?} in {err}");
-    assert!(peak < MOST_KILOBYTES, "{peak} kilobytes");
+    check(child.wait_with_output().unwrap()).code(4).stdout("").stderr(one_line(&[part]));
+    assert!(peak < MAX_KILOBYTES, "{peak} kB");
 }
 
 fn peak_kilobytes(process: u32) -> Option<u64> {
@@ -43,88 +49,55 @@ fn peak_kilobytes(process: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-#[test]
-fn an_endless_header() {
-    let start = Step::Send(b"HTTP/1.1 200 OK\r\n".to_vec());
-    let server = Server::always(vec![
-        start.clone(),
-        Step::Send(b"x-long: ".to_vec()),
-        Step::Repeat(vec![b'a'; 8192]),
-    ]);
-    survives(&server, &[], "header");
-    let server = Server::always(vec![start, Step::Repeat(b"x-many: y\r\n".repeat(100))]);
-    survives(&server, &[], "header");
+/// Sends `start`, then `piece` again and again.
+fn endless(start: Vec<u8>, piece: Vec<u8>) -> Server {
+    Server::always(vec![Step::Send(start), Step::Repeat(piece)])
 }
 
 #[test]
-fn an_endless_line_in_a_stream() {
-    let piece = chunk(vec![b'a'; 60_000]);
-    for begin in ["data: ", "", ": "] {
-        let steps = vec![
-            Step::Send(event_stream_head()),
-            Step::Send(chunk(format!("{begin} "))),
-            Step::Repeat(piece.clone()),
-        ];
-        survives(
-            &Server::always(steps),
-            &["--stream"],
-            "an event in it has no end",
-        );
+fn endless_headers_end_the_call() {
+    let long = b"HTTP/1.1 200 OK\r\nx-long: ".to_vec();
+    survives(&endless(long, vec![b'a'; 8192]), &[], "header");
+    let many = b"HTTP/1.1 200 OK\r\n".to_vec();
+    survives(&endless(many, b"x-many: y\r\n".repeat(100)), &[], "header");
+}
+
+#[test]
+fn an_endless_line_in_a_stream_ends_the_call() {
+    for start in ["data:  ", " ", ":  "] {
+        let start = [event_stream_head(), chunk(start)].concat();
+        let server = endless(start, chunk(vec![b'a'; 60_000]));
+        survives(&server, &["--stream"], ENDLESS_EVENT);
     }
 }
 
 #[test]
-fn an_event_of_100_mb() {
+fn an_event_with_endless_lines_ends_the_call() {
     let line = chunk([&b"data: "[..], &vec![b'a'; 60_000], b"\n"].concat());
-    for args in [&["--stream"][..], &["--stream", "--json"]] {
-        let steps = vec![Step::Send(event_stream_head()), Step::Repeat(line.clone())];
-        survives(&Server::always(steps), args, "an event in it has no end");
+    for options in [&["--stream"][..], &["--stream", "--json"]] {
+        let server = endless(event_stream_head(), line.clone());
+        survives(&server, options, ENDLESS_EVENT);
     }
 }
 
 #[test]
-fn an_endless_stream_that_never_begins() {
-    // Pings are kept back for JSON Lines only for so long.
+fn an_endless_stream_of_pings_times_out() {
+    // With --json, events before the first text are kept in memory for a while.
     let ping = chunk("event: ping\ndata: {\"type\":\"ping\"}\n\n".repeat(1000));
-    let steps = vec![Step::Send(event_stream_head()), Step::Repeat(ping)];
-    let server = Server::always(steps);
-    survives(
-        &server,
-        &["--stream", "--json", "--timeout", "1"],
-        "timed out after 1 s",
-    );
+    let options = ["--stream", "--json", "--timeout", "1"];
+    survives(&endless(event_stream_head(), ping), &options, "timed out after 1 s");
 }
 
 #[test]
-fn one_gigabyte_declared() {
-    let declared = |bytes: &str| {
-        let mut response = head(
-            200,
-            &[
-                ("content-type", "application/json"),
-                ("content-length", bytes),
-            ],
-        );
-        response.extend_from_slice(b"\r\n{\"content\":[");
-        response
-    };
-    // Declared, and not sent.
-    survives(&Server::sending(declared("1000000000")), &[], "cut off");
-    // Declared, and sent.
-    let steps = vec![
-        Step::Send(declared("1000000000")),
-        Step::Repeat(vec![b' '; 100_000]),
-    ];
-    survives(&Server::always(steps), &[], "over 32 MB");
-    survives(
-        &Server::sending(declared("99999999999999999999999")),
-        &[],
-        "127.0.0.1",
-    );
+fn a_body_that_announces_a_gigabyte_is_not_buffered() {
+    let announce = |length| raw_http(200, &[JSON, ("content-length", length)], "{\"content\":[");
+    survives(&Server::sending(announce("1000000000")), &[], TRUNCATED);
+    survives(&endless(announce("1000000000"), vec![b' '; 100_000]), &[], "32 MB");
+    survives(&Server::sending(announce("99999999999999999999999")), &[], "127.0.0.1");
 }
 
 #[test]
-fn deep_nesting() {
+fn deeply_nested_json_does_not_overflow_the_stack() {
     let deep = "[".repeat(1_000_000);
     for body in [
         deep.clone(),
@@ -135,85 +108,58 @@ fn deep_nesting() {
         "{\"result\":".repeat(1_000_000),
         format!("{}1{}", "{\"result\":".repeat(10_000), "}".repeat(10_000)),
     ] {
-        survives(&Server::sending(json_response(200, body)), &[], "haiku: ");
+        survives(&Server::json(200, body), &[], "haiku: ");
     }
     let event = format!("data: {{\"type\":\"error\",\"error\":{deep}\n\n");
-    let mut stream = event_stream_head();
-    stream.extend(chunk(event));
-    survives(&Server::sending(stream), &["--stream"], "haiku: ");
-    ask(
-        &Server::sending(json_response(400, format!("{{\"error\":{deep}"))),
-        &["hi"],
-    )
-    .ends(3);
+    survives(&Server::sending(event_stream(&[event])), &["--stream"], "haiku: ");
+    ask(&Server::json(400, format!("{{\"error\":{deep}")), &["hi"]).code(3);
 }
 
 #[test]
-fn many_small_things() {
-    let blocks = format!(
-        "{{\"content\":[{}]}}",
-        vec!["{\"type\":\"x\"}"; 500_000].join(",")
-    );
-    survives(
-        &Server::sending(json_response(200, format!("{blocks} "))[..5_000_000].to_vec()),
-        &[],
-        "cut off",
-    );
+fn millions_of_small_values_take_bounded_memory() {
+    let blocks = vec!["{\"type\":\"x\"}"; 500_000].join(",");
+    let body = format!("{{\"content\":[{blocks}]}} ");
+    let truncated = &json_response(200, body)[..5_000_000];
+    survives(&Server::sending(truncated), &[], TRUNCATED);
     let errors = format!("{{\"errors\":[{}]}}", vec!["0"; 2_000_000].join(","));
-    survives(&Server::sending(json_response(200, errors)), &[], "haiku: ");
+    survives(&Server::json(200, errors), &[], "haiku: ");
 }
 
 #[test]
-fn invalid_utf8() {
-    let mut body = message("x", "end_turn").to_string().into_bytes();
-    let at = body.iter().position(|byte| *byte == b'x').unwrap();
-    body[at] = 0xff;
-    survives(&Server::sending(json_response(200, body)), &[], "garbled");
-    survives(
-        &Server::sending(json_response(200, vec![0xff; 1000])),
-        &[],
-        "page",
-    );
-    survives(
-        &Server::sending(json_response(503, vec![0xff; 1000])),
-        &[],
-        "HTTP 503",
-    );
-    let mut stream = events(&["a", "b"], "end_turn").concat().into_bytes();
-    let at = stream
-        .windows(3)
-        .position(|window| window == b"\"a\"")
-        .unwrap()
-        + 1;
-    stream[at] = 0xff;
-    survives(
-        &Server::sending(http(200, &[("content-type", "text/event-stream")], stream)),
-        &["--stream"],
-        "haiku: ",
-    );
+fn bodies_that_are_not_utf8_are_temporary_failures() {
+    let replace = |text: String, from: &[u8]| {
+        let mut bytes = text.into_bytes();
+        let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+        bytes[at + 1] = 0xff;
+        bytes
+    };
+    let body = replace(message("x", "end_turn").to_string(), b"\"x\"");
+    let stream = replace(events(&["a", "b"], "end_turn").concat(), b"\"a\"");
+    let binary = vec![0xff; 1000];
+    for (response, option, part) in [
+        (json_response(200, body), "-n", MALFORMED),
+        (json_response(200, &binary), "-n", "haiku: "),
+        (json_response(503, &binary), "-n", "HTTP 503"),
+        (http(200, &[EVENTS], stream), "--stream", MALFORMED),
+    ] {
+        survives(&Server::sending(response), &[option], part);
+    }
 }
 
 #[test]
-fn a_gzip_bomb() {
-    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+fn a_gzip_bomb_takes_bounded_memory() {
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
     let piece = vec![b' '; 1 << 20];
     for _ in 0..100 {
         bomb.write_all(&piece).unwrap();
     }
     let bomb = bomb.finish().unwrap();
-    let json = [
-        ("content-type", "application/json"),
-        ("content-encoding", "gzip"),
-    ];
-    survives(&Server::sending(http(200, &json, &bomb)), &[], "over 32 MB");
-    survives(&Server::sending(http(500, &json, &bomb)), &[], "HTTP 500");
-    let stream = [
-        ("content-type", "text/event-stream"),
-        ("content-encoding", "gzip"),
-    ];
-    survives(
-        &Server::sending(http(200, &stream, &bomb)),
-        &["--stream"],
-        "an event in it has no end",
-    );
+    for (status, content_type, option, part) in [
+        (200, JSON, "-n", "32 MB"),
+        (500, JSON, "-n", "HTTP 500"),
+        (200, EVENTS, "--stream", ENDLESS_EVENT),
+    ] {
+        let response = http(status, &[content_type, GZIP], &bomb);
+        survives(&Server::sending(response), &[option], part);
+    }
 }

@@ -1,71 +1,51 @@
-//! What holds whatever the arguments and the text are.
+//! Properties of random arguments, conversations and texts.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::server::Server;
-use crate::{at, bare, run};
+use crate::support::mock_server::Server;
+use crate::support::{check, haiku, haiku_at, one_line};
 
-/// One option with a value that may or may not be allowed.
+fn one_of(values: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop::sample::select(values).prop_map(String::from)
+}
+
+/// An option with a valid or invalid value.
 fn option() -> impl Strategy<Value = Vec<String>> {
     let number = prop_oneof![
-        Just("0".to_owned()),
-        Just("-1".to_owned()),
-        Just("NaN".to_owned()),
-        Just("1e400".to_owned()),
+        one_of(&["0", "-1", "NaN", "1e400"]),
         (0.0..2.0).prop_map(|x: f64| x.to_string()),
         (0..100_000_u32).prop_map(|n| n.to_string()),
     ];
-    let valued = |names: &'static [&'static str], value: BoxedStrategy<String>| {
-        (prop::sample::select(names), value).prop_map(|(name, value)| vec![name.to_owned(), value])
-    };
-    let json = prop_oneof![
-        Just("1"),
-        Just("[]"),
-        Just("{\"a\":1}"),
-        Just("\"x\""),
-        Just("null"),
-        Just("nonsense"),
-    ];
-    let key = prop_oneof![
-        Just("metadata"),
-        Just("tools"),
-        Just("stream"),
-        Just("max_tokens"),
-        Just("stop_sequences"),
-        Just(""),
-    ];
+    let json = one_of(&["1", "[]", "{\"a\":1}", "\"x\"", "null", "nonsense"]);
+    let key = one_of(&["metadata", "tools", "stream", "max_tokens", "stop_sequences", ""]);
+    let param = (key, json).prop_map(|(key, json)| format!("{key}={json}"));
+    let pair = |(name, value)| vec![name, value];
     prop_oneof![
-        valued(
-            &["-t", "--top-p", "--top-k", "--max-tokens"],
-            number.boxed()
-        ),
-        valued(&["-s", "-m"], "[^\0]{0,20}".boxed()),
-        (key, json).prop_map(|(key, json)| vec!["--param".to_owned(), format!("{key}={json}")]),
-        prop::sample::select(&["--stream", "--no-stream", "--json", "-n", "-v"][..])
-            .prop_map(|flag| vec![flag.to_owned()]),
+        (one_of(&["-t", "--top-p", "--top-k", "--max-tokens"]), number).prop_map(pair),
+        (one_of(&["-s", "-m"]), "[^\0]{0,20}").prop_map(pair),
+        param.prop_map(|param| vec!["--param".to_owned(), param]),
+        one_of(&["--stream", "--no-stream", "--json", "-n", "-v"]).prop_map(|flag| vec![flag]),
     ]
 }
 
-/// A conversation that may or may not be one.
+/// A valid or invalid conversation.
 fn conversation() -> impl Strategy<Value = String> {
+    let block = one_of(&[
+        r#"{"type":"text","text":"x"}"#,
+        r#"{"type":"text","text":7}"#,
+        r#"{"type":"image","source":{}}"#,
+        r#"{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}"#,
+        r#"{"type":"text","text":"x","cache_control":{"type":"ephemeral","ttl":"2h"}}"#,
+        r#"{"type":"text","text":"x","cache_control":null}"#,
+        "{}",
+    ]);
     let content = prop_oneof![
-        Just("\"hi\""),
-        Just("\"\""),
-        Just("7"),
-        Just("[]"),
-        Just("[{\"type\":\"text\",\"text\":\"x\"}]"),
-        Just("[{\"type\":\"text\",\"text\":7}]"),
-        Just("[{\"type\":\"image\",\"source\":{}}]"),
-        Just("[{}]"),
-        Just("[{\"type\":\"text\",\"text\":\"x\",\"cache_control\":{\"type\":\"ephemeral\"}}]"),
-        Just(
-            "[{\"type\":\"text\",\"text\":\"x\",\"cache_control\":{\"type\":\"ephemeral\",\"ttl\":\"2h\"}}]"
-        ),
-        Just("[{\"type\":\"text\",\"text\":\"x\",\"cache_control\":null}]"),
+        one_of(&["\"hi\"", "\"\"", "7", "[]"]),
+        block.prop_map(|block| format!("[{block}]")),
     ];
-    let role = prop_oneof![Just("user"), Just("assistant"), Just("system")];
+    let role = one_of(&["user", "assistant", "system"]);
     let extra = prop_oneof![3 => Just(""), 1 => Just(",\"name\":\"x\"")];
     let message = (role, content, extra).prop_map(|(role, content, extra)| {
         format!("{{\"role\":\"{role}\",\"content\":{content}{extra}}}\n")
@@ -77,28 +57,26 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn arguments_that_parse_make_a_body_of_the_schema(
+    fn accepted_arguments_make_a_body_that_matches_the_schema(
         options in vec(option(), 0..4),
         conversation in proptest::option::of(conversation()),
         words in vec("[^\0-]{1,20}", 0..3),
     ) {
-        let mut command = bare();
+        let mut command = haiku();
         command.arg("--dry-run").args(options.concat());
         if let Some(conversation) = conversation {
             command.args(["--messages", "-"]).write_stdin(conversation);
         }
-        let run = run(command.arg("--").args(&words));
-        if run.code == 0 {
+        let result = check(command.arg("--").args(&words));
+        if result.get_output().status.code() == Some(0) {
             let schema = include_str!("../data/schema/input.json");
             let schema: Value = serde_json::from_str(schema).unwrap();
-            let body: Value = serde_json::from_str(&run.out).unwrap();
-            let result = jsonschema::validate(&schema, &body);
-            prop_assert!(result.is_ok(), "{result:?} of {body}");
+            let body: Value = serde_json::from_slice(&result.get_output().stdout).unwrap();
+            let valid = jsonschema::validate(&schema, &body);
+            prop_assert!(valid.is_ok(), "{valid:?} of {body}");
             prop_assert!(!body["messages"].as_array().unwrap().is_empty());
         } else {
-            prop_assert_eq!(run.code, 2);
-            prop_assert_eq!(run.out, "");
-            prop_assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+            result.code(2).stderr(one_line(&[]));
         }
     }
 }
@@ -107,15 +85,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_text_goes_through_request_and_reply_unchanged(text in "(?s).{1,200}", stream in any::<bool>()) {
-        // What the prompt's own rules take away is not the wire's doing.
+    fn any_text_is_sent_and_printed_unchanged(text in "(?s).{1,200}", stream in any::<bool>()) {
+        // Trailing line breaks and blank input have rules of their own.
         let expected = text.trim_end_matches(['\r', '\n']);
         prop_assume!(!expected.trim().is_empty());
         let server = Server::documented();
-        let mut command = at(&server);
+        let mut command = haiku_at(&server);
         command.arg(if stream { "--stream" } else { "--no-stream" }).write_stdin(text.clone());
-        let run = run(&mut command).ends(0).quiet();
-        prop_assert_eq!(run.out, format!("{expected}\n"));
+        check(&mut command).success().stdout(format!("{expected}\n")).stderr("");
         prop_assert_eq!(&server.request().json()["messages"][0]["content"], expected);
     }
 }

@@ -1,307 +1,232 @@
-//! Proxies: which one is asked, what it is told, and what it means when it fails.
+//! Proxies: which one is used, what it learns, and how its failures are reported.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::authority::Authority;
-use crate::server::Server;
+use assert_cmd::assert::Assert;
+use predicates::prelude::*;
+use predicates::str::{contains, starts_with};
 
-use crate::{Run, TOKEN, bare, run};
+use crate::support::mock_server::{Server, http};
+use crate::support::test_ca::TestCa;
+use crate::support::{TOKEN, check, haiku_at, haiku_at_url, one_line};
 
-/// A proxy that leads everybody to one port on loopback, and notes what it was asked.
+/// The address of a proxy that nobody runs.
+const DEAD: &str = "http://127.0.0.1:1";
+
+/// Connects every client to one loopback port, and records what each asked for.
 struct Proxy {
     port: u16,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
     fn new(
-        greet: impl Fn(&mut TcpStream) -> Option<String> + Send + Sync + Copy + 'static,
+        handshake: impl Fn(&mut TcpStream) -> Option<String> + Send + 'static,
         target: u16,
     ) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = Proxy {
-            port: listener.local_addr().unwrap().port(),
-            asked: Arc::default(),
-        };
-        let asked = proxy.asked.clone();
+        let proxy = Proxy { port: listener.local_addr().unwrap().port(), requests: Arc::default() };
+        let requests = proxy.requests.clone();
         thread::spawn(move || {
             for mut client in listener.incoming().flatten() {
-                let Some(question) = greet(&mut client) else {
+                let Some(request) = handshake(&mut client) else {
                     continue;
                 };
-                asked.lock().unwrap().push(question);
+                requests.lock().unwrap().push(request);
                 let server = TcpStream::connect(("127.0.0.1", target)).unwrap();
-                pump(client.try_clone().unwrap(), server.try_clone().unwrap());
-                pump(server, client);
+                forward(client.try_clone().unwrap(), server.try_clone().unwrap());
+                forward(server, client);
             }
         });
         proxy
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream) {
+fn forward(mut from: TcpStream, mut to: TcpStream) {
     thread::spawn(move || {
         let _ = std::io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Write);
     });
 }
 
-/// Reads the head of a CONNECT and agrees.
+/// Reads the head of a CONNECT request and accepts it.
 fn connect(client: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        client.read_exact(&mut byte).ok()?;
-        head.push(byte[0]);
+        head.extend(read::<1>(client)?);
     }
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
     String::from_utf8(head).ok()
 }
 
-/// SOCKS 5 without a password, to a host by its name or its IPv4 address.
+/// Accepts a SOCKS 5 request without a password, and returns the host name or IPv4 address.
 fn socks(client: &mut TcpStream) -> Option<String> {
-    let mut greeting = [0; 2];
-    client.read_exact(&mut greeting).ok()?;
-    client
-        .read_exact(&mut vec![0; usize::from(greeting[1])])
-        .ok()?;
+    let [_version, methods] = read(client)?;
+    client.read_exact(&mut vec![0; methods.into()]).ok()?;
     client.write_all(&[5, 0]).ok()?;
-    let mut head = [0; 4];
-    client.read_exact(&mut head).ok()?;
-    let host = if head[3] == 1 {
-        let mut address = [0; 4];
-        client.read_exact(&mut address).ok()?;
-        Ipv4Addr::from(address).to_string()
+    let [.., address_type] = read::<4>(client)?;
+    let host = if address_type == 1 {
+        Ipv4Addr::from(read::<4>(client)?).to_string()
     } else {
-        let mut length = [0];
-        client.read_exact(&mut length).ok()?;
-        let mut name = vec![0; usize::from(length[0])];
+        let [length] = read(client)?;
+        let mut name = vec![0; length.into()];
         client.read_exact(&mut name).ok()?;
         String::from_utf8(name).ok()?
     };
-    client.read_exact(&mut [0; 2]).ok()?;
+    let _port = read::<2>(client)?;
     client.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 1]).ok()?;
     Some(host)
 }
 
-/// A server behind TLS, and the CA to trust.
+fn read<const N: usize>(client: &mut TcpStream) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    client.read_exact(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// A TLS server, the CA to trust, and the server behind them.
 struct Site {
-    authority: Authority,
+    ca: TestCa,
     server: Server,
     port: u16,
 }
 
 impl Site {
     fn new() -> Site {
-        let authority = Authority::new();
+        let ca = TestCa::new();
         let server = Server::documented();
-        let port = authority.serve(&server).port;
-        Site {
-            authority,
-            server,
-            port,
-        }
+        let port = ca.serve(&server).port;
+        Site { ca, server, port }
     }
 
-    fn ask(&self, url: &str, variables: &[(&str, &str)]) -> Run {
-        let mut command = bare();
-        command
-            .env("CLOUDFLARE_ACCOUNT_ID", "x")
-            .env("CLOUDFLARE_API_TOKEN", TOKEN)
-            .env("SSL_CERT_FILE", self.authority.file())
-            .args(["--retries", "0", "--base-url", url, "hi"]);
-        for (name, value) in variables {
-            command.env(name, value);
-        }
-        run(&mut command)
+    /// Sends a request to `host`. Only a proxy can reach it, unless it is localhost.
+    #[track_caller]
+    fn ask(&self, host: &str, variables: &[(&str, &str)]) -> Assert {
+        let mut command = haiku_at_url(&format!("https://{host}/v4"));
+        command.env("SSL_CERT_FILE", self.ca.file()).envs(variables.iter().copied());
+        check(command.args(["--retries", "0", "hi"]))
     }
 }
 
 #[test]
-fn each_variable_leads_through_the_proxy() {
-    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
-        let site = Site::new();
-        let proxy = Proxy::new(connect, site.port);
-        let address = format!("http://127.0.0.1:{}", proxy.port);
-        site.ask("https://api.test/v4", &[(name, &address)])
-            .ends(0)
-            .quiet()
-            .prints("hi\n");
-        let asked = proxy.asked();
-        assert_eq!(asked.len(), 1);
-        assert!(
-            asked[0].starts_with("CONNECT api.test:443 HTTP/1.1\r\n"),
-            "{asked:?}"
-        );
-        // The proxy learns the host and nothing else.
-        assert!(
-            !asked[0].contains(TOKEN) && !asked[0].contains("accounts"),
-            "{asked:?}"
-        );
-        assert_eq!(site.server.requests().len(), 1);
-    }
-}
-
-#[test]
-fn the_order_is_curls() {
+fn a_proxy_learns_the_host_and_nothing_else() {
     let site = Site::new();
     let proxy = Proxy::new(connect, site.port);
-    let ours = format!("http://127.0.0.1:{}", proxy.port);
-    let nowhere = "http://127.0.0.1:1";
-    site.ask(
-        "https://api.test",
-        &[
-            ("https_proxy", &ours),
-            ("HTTPS_PROXY", nowhere),
-            ("ALL_PROXY", nowhere),
-        ],
-    )
-    .ends(0);
-    site.ask(
-        "https://api.test",
-        &[
-            ("HTTPS_PROXY", &ours),
-            ("ALL_PROXY", nowhere),
-            ("all_proxy", nowhere),
-        ],
-    )
-    .ends(0);
-    site.ask(
-        "https://api.test",
-        &[("HTTPS_PROXY", ""), ("ALL_PROXY", &ours)],
-    )
-    .ends(0);
-    site.ask(
-        "https://api.test",
-        &[
-            ("http_proxy", nowhere),
-            ("HTTP_PROXY", nowhere),
-            ("all_proxy", &ours),
-        ],
-    )
-    .ends(0);
-    assert_eq!(proxy.asked().len(), 4);
+    site.ask("api.test", &[("HTTPS_PROXY", &proxy.url("http"))])
+        .success()
+        .stdout("hi\n")
+        .stderr("");
+    let requests = proxy.requests();
+    assert_eq!(requests.len(), 1);
+    let secret = contains(TOKEN).or(contains("accounts"));
+    let connect = starts_with("CONNECT api.test:443 HTTP/1.1\r\n");
+    assert!(connect.and(secret.not()).eval(&requests[0]), "{requests:?}");
+    assert_eq!(site.server.requests().len(), 1);
 }
 
 #[test]
-fn credentials_go_to_the_proxy_alone() {
+fn empty_and_plain_http_proxy_variables_are_ignored() {
     let site = Site::new();
     let proxy = Proxy::new(connect, site.port);
-    let address = format!("http://me:p%40ss@127.0.0.1:{}", proxy.port);
-    site.ask("https://api.test", &[("HTTPS_PROXY", &address)])
-        .ends(0)
-        .quiet();
+    let mut variables = vec![("HTTPS_PROXY", ""), ("http_proxy", DEAD), ("HTTP_PROXY", DEAD)];
+    let url = proxy.url("http");
+    variables.push(("ALL_PROXY", &url));
+    site.ask("api.test", &variables).success();
+    assert_eq!(proxy.requests().len(), 1);
+}
+
+#[test]
+fn proxy_credentials_are_sent_to_the_proxy_only() {
+    let site = Site::new();
+    let proxy = Proxy::new(connect, site.port);
+    let url = format!("http://me:p%40ss@127.0.0.1:{}", proxy.port);
+    site.ask("api.test", &[("HTTPS_PROXY", &url)]).success();
     // me:p@ss
-    assert!(
-        proxy.asked()[0].contains("Proxy-Authorization: Basic bWU6cEBzcw==\r\n"),
-        "{:?}",
-        proxy.asked()
-    );
-    assert_eq!(
-        site.server.requests()[0].header("proxy-authorization"),
-        None
-    );
+    let header = "Proxy-Authorization: Basic bWU6cEBzcw==\r\n";
+    let requests = proxy.requests();
+    assert!(requests[0].contains(header), "{requests:?}");
+    assert_eq!(site.server.request().header("proxy-authorization"), None);
 }
 
 #[test]
-fn socks_takes_the_name_or_the_address() {
+fn a_socks_proxy_receives_the_name_or_the_address() {
     let site = Site::new();
     let proxy = Proxy::new(socks, site.port);
-    let by_name = format!("socks5h://127.0.0.1:{}", proxy.port);
-    let by_address = format!("socks5://127.0.0.1:{}", proxy.port);
-    site.ask("https://api.test", &[("ALL_PROXY", &by_name)])
-        .ends(0)
-        .quiet()
-        .prints("hi\n");
-    site.ask("https://127.0.0.1", &[("HTTPS_PROXY", &by_address)])
-        .ends(3)
-        .says(&["another host name", "through the proxy"]);
-    assert_eq!(proxy.asked(), ["api.test", "127.0.0.1"]);
+    site.ask("api.test", &[("ALL_PROXY", &proxy.url("socks5h"))])
+        .success()
+        .stdout("hi\n")
+        .stderr("");
+    site.ask("127.0.0.1", &[("HTTPS_PROXY", &proxy.url("socks5"))])
+        .code(3)
+        .stderr(one_line(&["another host name", "proxy"]));
+    assert_eq!(proxy.requests(), ["api.test", "127.0.0.1"]);
 }
 
 #[test]
-fn exceptions_go_straight() {
-    let site = Site::new();
-    let url = format!("https://localhost:{}", site.port);
-    for list in [
-        "localhost",
-        "other, localhost",
-        ".localhost",
-        "LOCALHOST",
-        "*",
-    ] {
-        for name in ["NO_PROXY", "no_proxy"] {
-            site.ask(&url, &[("HTTPS_PROXY", "http://127.0.0.1:1"), (name, list)])
-                .ends(0)
-                .quiet();
-        }
+fn plain_http_never_uses_a_proxy() {
+    let mut command = haiku_at(&Server::documented());
+    for name in ["http_proxy", "https_proxy", "all_proxy"] {
+        command.env(name, DEAD).env(name.to_uppercase(), DEAD);
     }
-    site.ask(
-        &url,
-        &[
-            ("HTTPS_PROXY", "http://127.0.0.1:1"),
-            ("NO_PROXY", "ocalhost"),
-        ],
-    )
-    .ends(4);
+    check(command.arg("hi")).success().stdout("hi\n").stderr("");
 }
 
 #[test]
-fn a_dead_proxy_is_named() {
+fn hosts_in_no_proxy_are_connected_to_directly() {
+    let site = Site::new();
+    let host = format!("localhost:{}", site.port);
+    for (name, hosts, code) in
+        [("NO_PROXY", "other, localhost", 0), ("no_proxy", "*", 0), ("NO_PROXY", "ocalhost", 4)]
+    {
+        let variables = [("HTTPS_PROXY", DEAD), (name, hosts)];
+        site.ask(&host, &variables).code(code);
+    }
+}
+
+#[test]
+fn an_unreachable_proxy_is_named_without_its_password() {
     let site = Site::new();
     for scheme in ["http", "socks5h"] {
-        let address = format!("{scheme}://me:secret@127.0.0.1:1");
-        let run = site
-            .ask("https://api.test", &[("HTTPS_PROXY", &address)])
-            .ends(4)
-            .prints("")
-            .says(&["the proxy 127.0.0.1:1", "refused"]);
-        assert!(!run.err.contains("secret"), "{run:?}");
+        let url = format!("{scheme}://me:secret@127.0.0.1:1");
+        site.ask("api.test", &[("HTTPS_PROXY", &url)])
+            .code(4)
+            .stdout("")
+            .stderr(one_line(&["proxy 127.0.0.1:1", "refused"]))
+            .stderr(contains("secret").not());
     }
 }
 
 #[test]
-fn a_proxy_that_refuses_is_named() {
+fn a_proxy_that_refuses_to_connect_is_named() {
     let site = Site::new();
-    for (answer, code) in [
-        ("407 Proxy Authentication Required", 3),
-        ("502 Bad Gateway", 4),
-    ] {
-        let refusing = Server::sending(format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n"));
-        let address = format!("http://127.0.0.1:{}", refusing.port);
-        let name = format!("the proxy 127.0.0.1:{}", refusing.port);
-        site.ask("https://api.test", &[("HTTPS_PROXY", &address)])
-            .ends(code)
-            .prints("")
-            .says(&[&name]);
+    for (status, code) in [(407, 3), (502, 4)] {
+        let proxy = Server::sending(http(status, &[], "")).port;
+        let proxy = format!("127.0.0.1:{proxy}");
+        site.ask("api.test", &[("HTTPS_PROXY", &format!("http://{proxy}"))])
+            .code(code)
+            .stdout("")
+            .stderr(one_line(&["proxy", &proxy]));
     }
     assert!(site.server.requests().is_empty());
 }
 
 #[test]
-fn what_is_no_address_is_refused() {
-    let site = Site::new();
-    for address in [
-        "ftp://p:1",
-        "http://",
-        "http://me:secret@",
-        "nonsense://secret",
-        "http://p:secret",
-    ] {
-        for name in ["HTTPS_PROXY", "all_proxy"] {
-            let run = site
-                .ask("https://api.test", &[(name, address)])
-                .ends(2)
-                .prints("")
-                .says(&[name, "no proxy's address"]);
-            assert!(!run.err.contains("secret"), "{run:?}");
-        }
-    }
+fn an_invalid_proxy_url_is_rejected_without_showing_it() {
+    let variables = [("all_proxy", "http://me:secret@")];
+    Site::new()
+        .ask("api.test", &variables)
+        .code(2)
+        .stderr(one_line(&["all_proxy"]))
+        .stderr(contains("secret").not());
 }

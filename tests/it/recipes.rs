@@ -1,4 +1,4 @@
-//! The README's recipes, taken out of it and run as they are printed.
+//! The README's recipes, run as they are printed there.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,24 +8,21 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::server::{Request, Server, Step, json_response, message};
-use crate::{TOKEN, has};
+use crate::support::mock_server::{Request, Server, Step, json_response, message};
+use crate::support::{TOKEN, has};
 
 /// The first block of code in `language` under the heading that begins with `heading`.
 fn recipe(heading: &str, language: &str) -> String {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(readme).unwrap();
     let heading = format!("\n### {heading}");
-    let section = readme
-        .split(&heading)
-        .nth(1)
-        .unwrap_or_else(|| panic!("no {heading:?}"));
+    let section = readme.split(&heading).nth(1).unwrap_or_else(|| panic!("no {heading:?}"));
     let section = section.split("\n### ").next().unwrap();
     let block = section.split(&format!("```{language}\n")).nth(1).unwrap();
     block.split("```").next().unwrap().to_owned()
 }
 
-/// A folder to run a recipe in, with the program on its PATH.
+/// A folder to run a recipe in, with the program on the PATH.
 struct Place {
     folder: TempDir,
     tools: TempDir,
@@ -39,11 +36,7 @@ impl Place {
             tools: tempfile::tempdir().unwrap(),
             server,
         };
-        symlink(
-            env!("CARGO_BIN_EXE_haiku"),
-            place.tools.path().join("haiku"),
-        )
-        .unwrap();
+        symlink(env!("CARGO_BIN_EXE_haiku"), place.tools.path().join("haiku")).unwrap();
         place
     }
 
@@ -59,7 +52,7 @@ impl Place {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// Puts a script where it is found like a program.
+    /// Puts a script on the PATH.
     fn tool(&self, name: &str, script: &str) {
         executable(&self.tools.path().join(name), script);
     }
@@ -80,7 +73,7 @@ impl Place {
         command
     }
 
-    /// Runs a recipe as a script of its own.
+    /// Runs a recipe as a script.
     fn run(&self, script: &str, args: &[&str]) -> Output {
         let file = self.tools.path().join("recipe");
         fs::write(&file, script).unwrap();
@@ -118,17 +111,8 @@ fn prompt(request: &Request) -> String {
     last["content"].as_str().unwrap().to_owned()
 }
 
-fn refusing(status: u16) -> Server {
-    Server::sending(json_response(status, "{}"))
-}
-
-/// A server that always says `text`.
-fn saying(text: &str) -> Server {
-    Server::sending(json_response(200, message(text, "end_turn").to_string()))
-}
-
 #[test]
-fn shellcheck_is_silent() {
+fn recipes_pass_shellcheck() {
     if !has("shellcheck") {
         return;
     }
@@ -155,21 +139,13 @@ fn shellcheck_is_silent() {
     for script in scripts {
         let file = folder.path().join("script");
         fs::write(&file, &script).unwrap();
-        let output = Command::new("shellcheck")
-            .args(["-s", "sh"])
-            .arg(&file)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{script}\n{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
+        let output = Command::new("shellcheck").args(["-s", "sh"]).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stdout));
     }
 }
 
 #[test]
-fn a_commit_message() {
+fn commit_message_hook_writes_the_message_and_never_blocks_the_commit() {
     if !has("git") {
         return;
     }
@@ -184,33 +160,25 @@ fn a_commit_message() {
     };
     let subject = |place: &Place| succeeds(&place.git(&["log", "-1", "--format=%s"]));
     let commit = |place: &Place, args: &[&str]| {
-        let editor = [
-            "-c",
-            "core.editor=sed -i '1s/^$/written by hand/'",
-            "commit",
-            "-q",
-        ];
+        let editor = ["-c", "core.editor=sed -i '1s/^$/written by hand/'", "commit", "-q"];
         place.git(&[&editor, args].concat())
     };
 
-    let place = repository(saying("Add the file"));
+    let place = repository(Server::message("Add the file", "end_turn"));
     succeeds(&commit(&place, &[]));
     assert_eq!(subject(&place), "Add the file\n");
     let asked = prompt(&place.server.request());
-    assert!(
-        asked.contains("+content of the file\n\nWrite the commit message."),
-        "{asked}"
-    );
+    assert!(asked.contains("+content of the file\n\nWrite the commit message."), "{asked}");
 
-    // Where a message is given, or nothing is staged, nobody is asked.
+    // No request is sent if a message is given or nothing is staged.
     succeeds(&commit(&place, &["--allow-empty", "-m", "mine"]));
     assert_eq!(subject(&place), "mine\n");
     succeeds(&commit(&place, &["--allow-empty"]));
     assert_eq!(subject(&place), "written by hand\n");
     assert_eq!(place.server.requests().len(), 1);
 
-    // The commit goes on when the call fails.
-    let place = repository(refusing(401));
+    // A failed call does not prevent the commit.
+    let place = repository(Server::json(401, "{}"));
     let output = commit(&place, &[]);
     succeeds(&output);
     assert_eq!(subject(&place), "written by hand\n");
@@ -218,18 +186,15 @@ fn a_commit_message() {
 }
 
 #[test]
-fn a_look_before_pushing() {
+fn pre_push_hook_reviews_what_is_pushed() {
     if !has("git") {
         return;
     }
-    let place = Place::new(saying("Why this file?"));
+    let place = Place::new(Server::message("Why this file?", "end_turn"));
     succeeds(&place.git(&["init", "-q", "--bare", "remote"]));
     succeeds(&place.git(&["clone", "-q", "remote", "work"]));
     let git = |args: &[&str]| place.git(&[&["-C", "work"], args].concat());
-    executable(
-        &place.path("work/.git/hooks/pre-push"),
-        &recipe("A look before pushing", "sh"),
-    );
+    executable(&place.path("work/.git/hooks/pre-push"), &recipe("A look before pushing", "sh"));
     succeeds(&git(&["commit", "-q", "--allow-empty", "-m", "first"]));
     succeeds(&git(&["push", "-q", "-u", "origin", "HEAD"]));
     assert!(place.server.requests().is_empty());
@@ -238,47 +203,31 @@ fn a_look_before_pushing() {
     succeeds(&git(&["commit", "-q", "-m", "Add one file"]));
     let pushed = git(&["push", "-q"]);
     succeeds(&pushed);
-    assert!(
-        String::from_utf8_lossy(&pushed.stderr).contains("Why this file?"),
-        "{pushed:?}"
-    );
+    assert!(String::from_utf8_lossy(&pushed.stderr).contains("Why this file?"), "{pushed:?}");
     let asked = prompt(&place.server.request());
-    assert!(
-        asked.contains("Add one file") && asked.contains("file | 1 +"),
-        "{asked}"
-    );
-    assert!(
-        !asked.contains("first") && !asked.contains("refs/heads"),
-        "{asked}"
-    );
+    assert!(asked.contains("Add one file") && asked.contains("file | 1 +"), "{asked}");
+    assert!(!asked.contains("first") && !asked.contains("refs/heads"), "{asked}");
 }
 
 #[test]
-fn a_loop() {
+fn loop_answers_each_line_and_stops_at_an_error() {
     let place = Place::new(Server::documented());
     place.write("cities.txt", "Rome\nNew York\nKyoto\n");
     succeeds(&place.run(&recipe("A loop", "sh"), &[]));
     for city in ["Rome", "New York", "Kyoto"] {
-        assert_eq!(
-            place.read(&format!("{city}.txt")),
-            format!("One sentence about {city}.\n")
-        );
+        assert_eq!(place.read(&format!("{city}.txt")), format!("One sentence about {city}.\n"));
     }
-    let place = Place::new(refusing(403));
+    let place = Place::new(Server::json(403, "{}"));
     place.write("cities.txt", "Rome\nKyoto\n");
     place.run(&recipe("A loop", "sh"), &[]);
     assert_eq!(place.server.requests().len(), 1);
 }
 
 #[test]
-fn many_files_side_by_side() {
-    let place = Place::new(saying("A picture."));
+fn parallel_calls_write_one_reply_for_each_file() {
+    let place = Place::new(Server::message("A picture.", "end_turn"));
     for i in 0..9 {
-        fs::write(
-            place.path(&format!("picture {i}.png")),
-            b"\x89PNG\r\n\x1a\n",
-        )
-        .unwrap();
+        fs::write(place.path(&format!("picture {i}.png")), b"\x89PNG\r\n\x1a\n").unwrap();
     }
     succeeds(&place.run(&recipe("Many files", "sh"), &[]));
     for i in 0..9 {
@@ -288,8 +237,8 @@ fn many_files_side_by_side() {
 }
 
 #[test]
-fn every_morning_from_cron() {
-    let place = Place::new(saying("Haste makes waste."));
+fn cron_job_is_silent_and_writes_its_file() {
+    let place = Place::new(Server::message("Haste makes waste.", "end_turn"));
     fs::create_dir_all(place.path(".cargo/bin")).unwrap();
     symlink(env!("CARGO_BIN_EXE_haiku"), place.path(".cargo/bin/haiku")).unwrap();
     place.write(".haiku-token", &format!("{TOKEN}\n"));
@@ -311,34 +260,23 @@ fn every_morning_from_cron() {
     assert_eq!((output.stdout, output.stderr), (vec![], vec![]));
     assert_eq!(place.read("proverb"), "Haste makes waste.\n");
     let request = place.server.request();
-    assert_eq!(
-        request.header("authorization"),
-        Some(format!("Bearer {TOKEN}").as_str())
-    );
+    assert_eq!(request.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
 }
 
 #[test]
-fn a_script_that_knows_how_it_ended() {
+fn script_retries_temporary_failures_only() {
     let script = recipe("A script that knows", "sh");
-    // Two failures that may pass, then a reply. Waiting is only noted down.
-    let busy = vec![Step::Send(json_response(503, "{}"))];
-    let done = vec![Step::Send(json_response(
-        200,
-        message("short", "end_turn").to_string(),
-    ))];
-    let place = Place::new(Server::sequence(vec![
-        busy.clone(),
-        busy.clone(),
-        busy.clone(),
-        done,
-    ]));
+    // Temporary failures, then a reply. `sleep` only records how long it was told to wait.
+    let busy = json_response(503, "{}");
+    let done = json_response(200, message("short", "end_turn").to_string());
+    let place = Place::new(Server::sequence(vec![busy.clone(), busy.clone(), busy.clone(), done]));
     place.tool("sleep", "#!/bin/sh\necho \"$1\" >>slept\n");
     place.write("report.txt", "long\n");
     succeeds(&place.run(&script, &[]));
     assert_eq!(place.read("slept"), "600\n");
     assert_eq!(place.read("summary.txt"), "short\n");
 
-    let place = Place::new(refusing(402));
+    let place = Place::new(Server::json(402, "{}"));
     place.tool("sleep", "#!/bin/sh\necho \"$1\" >>slept\n");
     place.write("report.txt", "long\n");
     assert_eq!(place.run(&script, &[]).status.code(), Some(1));
@@ -347,18 +285,15 @@ fn a_script_that_knows_how_it_ended() {
 }
 
 #[test]
-fn data_out_of_prose() {
+fn schema_recipe_extracts_a_number() {
     if !has("jq") {
         return;
     }
-    let place = Place::new(saying(r#"{"total": 12.5}"#));
+    let place = Place::new(Server::message(r#"{"total": 12.5}"#, "end_turn"));
     let schema = recipe("Data out of prose", "json");
     place.write("invoice.json", &schema);
     place.write("mail.txt", "You owe me twelve and a half.\n");
-    assert_eq!(
-        succeeds(&place.run(&recipe("Data out of prose", "sh"), &[])),
-        "12.5\n"
-    );
+    assert_eq!(succeeds(&place.run(&recipe("Data out of prose", "sh"), &[])), "12.5\n");
     let body = place.server.request().json();
     assert_eq!(
         body["output_config"]["format"]["schema"],
@@ -367,7 +302,7 @@ fn data_out_of_prose() {
 }
 
 #[test]
-fn a_conversation() {
+fn conversation_keeps_complete_replies_only() {
     if !has("jq") {
         return;
     }
@@ -378,7 +313,7 @@ fn a_conversation() {
             2 => json_response(401, "{}"),
             3 => json_response(200, message("half", "max_tokens").to_string()),
             _ => {
-                // Bare or wrapped, the recipe finds the message.
+                // The recipe finds the message with and without an envelope.
                 let answer = message(&format!("answer to {count}"), "end_turn");
                 let wrapped = json!({"success": true, "errors": [], "result": answer});
                 let body = if n == 1 { wrapped } else { answer };
@@ -386,46 +321,31 @@ fn a_conversation() {
             }
         })]
     }));
-    assert_eq!(
-        succeeds(&place.run(&script, &["What is \"it\"?"])),
-        "answer to 1\n"
-    );
-    assert_eq!(
-        succeeds(&place.run(&script, &["And then?"])),
-        "answer to 3\n"
-    );
+    assert_eq!(succeeds(&place.run(&script, &["What is \"it\"?"])), "answer to 1\n");
+    assert_eq!(succeeds(&place.run(&script, &["And then?"])), "answer to 3\n");
     let kept = place.read("chat.jsonl");
-    // A call that fails, or whose answer is not finished, adds nothing and takes nothing away.
+    // A failed call or an unfinished reply leaves the conversation unchanged.
     assert_eq!(place.run(&script, &["lost?"]).status.code(), Some(3));
     assert_eq!(place.run(&script, &["lost?"]).status.code(), Some(5));
     assert_eq!(place.read("chat.jsonl"), kept);
     assert_eq!(succeeds(&place.run(&script, &["Go on."])), "answer to 5\n");
     let last = place.server.requests()[4].json();
-    assert_eq!(
-        last["messages"][0],
-        json!({"role": "user", "content": "What is \"it\"?"})
-    );
+    assert_eq!(last["messages"][0], json!({"role": "user", "content": "What is \"it\"?"}));
     assert_eq!(
         last["messages"][1],
         json!({"role": "assistant", "content": [{"type": "text", "text": "answer to 1"}]})
     );
-    assert_eq!(
-        last["messages"][4],
-        json!({"role": "user", "content": "Go on."})
-    );
+    assert_eq!(last["messages"][4], json!({"role": "user", "content": "Go on."}));
 }
 
 #[test]
-fn a_file_that_make_keeps_up_to_date() {
+fn makefile_rule_asks_only_when_the_source_changes() {
     if !has("make") {
         return;
     }
     let place = Place::new(Server::sequence(vec![
-        vec![Step::Send(json_response(
-            200,
-            message("short", "end_turn").to_string(),
-        ))],
-        vec![Step::Send(json_response(401, "{}"))],
+        json_response(200, message("short", "end_turn").to_string()),
+        json_response(401, "{}"),
     ]));
     place.write("Makefile", &recipe("A file that", "make"));
     place.write("report.txt", "long\n");

@@ -1,261 +1,130 @@
-//! Parameters: each one on the wire as asked, each wrong one refused before anything is sent.
+//! Options and the JSON body that they make; `--dry-run`.
 
+use predicates::prelude::*;
+use predicates::str::contains;
 use serde_json::json;
 
-use crate::server::Server;
-use crate::{ask, bare, dry, run};
+use crate::support::mock_server::Server;
+use crate::support::{ask, check, dry_run, haiku, one_line};
 
 #[test]
-fn the_body_holds_nothing_unasked() {
-    assert_eq!(
-        dry(&["hi"], ""),
-        json!({
-            "model": "anthropic/claude-haiku-4.5",
-            "messages": [{"role": "user", "content": "hi"}],
-            "max_tokens": 8192,
-        })
-    );
+fn the_default_body_has_model_messages_and_max_tokens_only() {
+    let expected = json!({
+        "model": "anthropic/claude-haiku-4.5",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 8192,
+    });
+    assert_eq!(dry_run(&["hi"], ""), expected);
 }
 
 #[test]
 fn every_parameter_reaches_the_body() {
-    let args = [
-        "-m",
-        "other/model",
-        "-s",
-        "Be brief.",
-        "--max-tokens",
-        "12",
-        "-t",
-        "0.5",
-        "--top-k",
-        "7",
-        "--stream",
-        "--param",
-        r#"stop_sequences=["END"]"#,
-        "--param",
-        r#"metadata={"user_id":"u"}"#,
-        "hi",
-    ];
-    assert_eq!(
-        dry(&args, ""),
-        json!({
-            "model": "other/model",
-            "messages": [{"role": "user", "content": "hi"}],
-            "max_tokens": 12,
-            "system": "Be brief.",
-            "temperature": 0.5,
-            "top_k": 7,
-            "stream": true,
-            "stop_sequences": ["END"],
-            "metadata": {"user_id": "u"},
-        })
-    );
-    assert_eq!(dry(&["--top-p", "0.9", "hi"], "")["top_p"], json!(0.9));
+    let options = "-m other/model -s Brief. --max-tokens 12 -t 0.5 --top-k 7 --stream \
+                   --param stop_sequences=[\"END\"] --param tools=[{\"name\":\"t\"}] hi";
+    let args: Vec<_> = options.split_whitespace().collect();
+    let expected = json!({
+        "model": "other/model",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 12,
+        "system": "Brief.",
+        "temperature": 0.5,
+        "top_k": 7,
+        "stream": true,
+        "stop_sequences": ["END"],
+        "tools": [{"name": "t"}],
+    });
+    assert_eq!(dry_run(&args, ""), expected);
+    let body = dry_run(&["--top-p", "0.9", "hi"], "");
+    assert_eq!(body["top_p"], json!(0.9));
 }
 
 #[test]
-fn the_last_of_repeated_options_counts() {
-    let body = dry(
-        &[
-            "-t",
-            "0",
-            "-t",
-            "1",
-            "-m",
-            "a",
-            "--model",
-            "b",
-            "--max-tokens=1",
-            "--max-tokens",
-            "2",
-            "-s",
-            "x",
-            "-sy",
-            "--stream",
-            "--no-stream",
-            "-n",
-            "-n",
-            "--param",
-            "k=1",
-            "--param",
-            "k=2",
-            "hi",
-        ],
-        "",
-    );
-    assert_eq!(body["temperature"], json!(1));
-    assert_eq!(body["model"], json!("b"));
-    assert_eq!(body["max_tokens"], json!(2));
-    assert_eq!(body["system"], json!("y"));
-    assert_eq!(body.get("stream"), None);
-    assert_eq!(body["k"], json!(2));
-    assert_eq!(
-        dry(&["--no-stream", "--stream", "hi"], "")["stream"],
-        json!(true)
-    );
-    assert_eq!(
-        dry(&["--stream", "--stream", "hi"], "")["stream"],
-        json!(true)
-    );
-}
-
-#[test]
-fn what_breaks_a_rule_is_refused() {
-    for args in [
-        &["-t", "1.1"][..],
-        &["-t", "-0.1"],
-        &["-t", "NaN"],
-        &["-t", "inf"],
-        &["-t", "-inf"],
-        &["-t", "warm"],
-        &["-t", ""],
-        &["--top-p", "2"],
-        &["--top-p", "nan"],
-        &["-t", "0.5", "--top-p", "0.5"],
-        &["--top-p", "0.5", "-t", "0.5"],
-        &["--top-k", "0"],
-        &["--top-k", "1.5"],
-        &["--top-k", "-3"],
-        &["--max-tokens", "0"],
-        &["--max-tokens", "-1"],
-        &["--max-tokens", "1e3"],
-        &["--max-tokens", "99999999999999999999"],
-        &["-s", ""],
-        &["-s", "  "],
-        &["-m", ""],
-        &["--param", "x"],
-        &["--param", "=1"],
-        &["--param", "x=NaN"],
-        &["--param", "x="],
-        &["--param", "x={"],
-        &["--param", "x='a'"],
-        &["--param", "x=1 2"],
-        &["--param", "model=\"x\""],
-        &["--param", "max_tokens=1"],
-        &["--param", "system=\"x\""],
-        &["--param", "temperature=1"],
-        &["--param", "top_p=1"],
-        &["--param", "top_k=1"],
-        &["--param", "stream=true"],
-        &["--param", "messages=[]"],
-        &["--param", "output_config={}"],
-        &["--param", "metadata=[]"],
-        &["-g", ""],
-        &["-g", "a b"],
-        &["-g", "a/b"],
-        &["-g", "ä"],
-        &["--cache-ttl", "0"],
-        &["--cache-ttl", "59"],
-        &["--cache-ttl", "9999999999"],
-        &["--cache-ttl", "1.5"],
-        &["--timeout", "0"],
-        &["--timeout", "-1"],
-        &["--timeout", "NaN"],
-        &["--timeout", "inf"],
-        &["--timeout", "86401"],
-        &["--timeout", "1h"],
-        &["--retries", "11"],
-        &["--retries", "-1"],
-        &["--retries", "1.0"],
-        &["--account-id", ""],
-        &["--account-id", "../x"],
-        &["--stream=yes"],
-        &["--no-such-option"],
-        &["-x"],
-        &["--model"],
-    ] {
-        let server = Server::documented();
-        let run = ask(&server, &[args, &["hi"]].concat());
-        // An option that lacks its value takes the word that follows it.
-        if args != ["--model"] {
-            run.ends(2).prints("").says(&["haiku: "]);
-        }
-        if args != ["--model"] {
-            assert!(server.requests().is_empty(), "{args:?}");
-        }
+fn the_last_of_repeated_options_wins() {
+    let options = "-t 0 -t 1 -m a --model b --max-tokens=1 --max-tokens 2 -s x -sy \
+                   --stream --no-stream -n -n --param k=1 --param k=2 hi";
+    let args: Vec<_> = options.split_whitespace().collect();
+    let expected = json!({
+        "model": "b",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 2,
+        "system": "y",
+        "temperature": 1,
+        "k": 2,
+    });
+    assert_eq!(dry_run(&args, ""), expected);
+    for first in ["--stream", "--no-stream"] {
+        let body = dry_run(&[first, "--stream", "hi"], "");
+        assert_eq!(body["stream"], json!(true));
     }
-    run(bare().args(["hi", "--model"]))
-        .ends(2)
-        .says(&["--model <ID>"]);
 }
 
 #[test]
-fn messages_are_checked() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("chat");
-    let path = file.to_str().unwrap();
-    for text in [
-        "",
-        "[]",
-        "hello",
-        "[{\"role\":\"user\"",
-        r#"[{"role":"system","content":"x"}]"#,
-        r#"[{"role":"user","content":""}]"#,
-        r#"{"role":"user","content":"x"} trailing"#,
-        r#"{"role":"assistant","content":"prefill "}"#,
-    ] {
-        std::fs::write(&file, text).unwrap();
-        let server = Server::documented();
-        ask(&server, &["--messages", path])
-            .ends(2)
-            .prints("")
-            .says(&["--messages"]);
-        assert!(server.requests().is_empty(), "{text}");
-    }
-    std::fs::write(&file, "").unwrap();
-    assert_eq!(
-        dry(&["--messages", path, "first"], "")["messages"],
-        json!([{"role": "user", "content": "first"}])
-    );
-}
-
-#[test]
-fn json_reaches_the_body_as_it_was_spelled() {
-    let message = r#"{"content":[{"z":1.50,"type":"x","a":1e2}],"role":"user"}"#;
-    let mut command = bare();
-    command.args([
-        "--dry-run",
-        "--messages",
-        "-",
-        "--param",
-        "thinking={\"b\":2.0,\"a\": 1}",
-    ]);
-    let run = run(command.write_stdin(format!("{message}\n"))).ends(0);
-    assert!(run.out.contains(&format!("[{message}]")), "{run:?}");
-    assert!(
-        run.out.contains(r#""thinking":{"b":2.0,"a": 1}"#),
-        "{run:?}"
-    );
-}
-
-#[test]
-fn a_dry_run_needs_no_account_and_sends_nothing() {
+fn invalid_values_are_rejected() {
     let server = Server::documented();
-    let wire = {
-        ask(&server, &["hi", "-t", "0.25"]).ends(0);
-        String::from_utf8(server.request().body).unwrap()
-    };
-    run(bare().args(["--dry-run", "hi", "-t", "0.25"]))
-        .ends(0)
-        .quiet()
-        .prints(&format!("{wire}\n"));
-    ask(&server, &["--dry-run", "hi"]).ends(0);
+    let own_option = ["model=\"x\"", "max_tokens=1", "system=\"x\"", "messages=[]"];
+    let own_number = ["temperature=1", "top_p=1", "top_k=1", "stream=true"];
+    let bad_json = ["x", "=1", "x=NaN", "x=", "x={", "x='a'", "x=1 2", "metadata=[]"];
+    for (option, values) in [
+        ("-t", &["1.1", "-0.1", "NaN", "inf", "-inf", "warm", ""][..]),
+        ("--top-p", &["2", "nan"]),
+        ("--top-k", &["0", "1.5", "-3"]),
+        ("--max-tokens", &["0", "-1", "1e3", "99999999999999999999"]),
+        ("-s", &["", "  "]),
+        ("-m", &[""]),
+        ("--param", &own_option),
+        ("--param", &own_number),
+        ("--param", &bad_json),
+        ("-g", &["", "a b", "a/b", "ä"]),
+        ("--cache-ttl", &["0", "59", "9999999999", "1.5"]),
+        ("--timeout", &["0", "-1", "NaN", "inf", "86401", "soon"]),
+        ("--retries", &["11", "-1", "1.0"]),
+        ("--account-id", &["", "../x"]),
+    ] {
+        for value in values {
+            ask(&server, &[option, value, "hi"]).code(2).stderr(one_line(&[]));
+        }
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn temperature_and_top_p_exclude_each_other() {
+    for args in [["-t", "0.5", "--top-p", "0.5"], ["--top-p", "0.5", "-t", "0.5"]] {
+        check(haiku().args(args).arg("hi")).code(2).stderr(one_line(&["--temperature", "--top-p"]));
+    }
+}
+
+#[test]
+fn json_keeps_its_spelling() {
+    let message = r#"{"content":[{"z":1.50,"type":"x","a":1e2}],"role":"user"}"#;
+    let thinking = r#"thinking={"b":2.0,"a": 1}"#;
+    let mut command = haiku();
+    command
+        .args(["--dry-run", "--messages", "-", "--param", thinking])
+        .write_stdin(format!("{message}\n"));
+    let messages = contains(format!("[{message}]"));
+    let thinking = contains(r#""thinking":{"b":2.0,"a": 1}"#);
+    check(&mut command).success().stdout(messages.and(thinking));
+}
+
+#[test]
+fn a_dry_run_prints_what_would_be_sent_and_needs_no_account() {
+    let server = Server::documented();
+    ask(&server, &["-t", "0.25", "hi"]).success();
+    let sent = String::from_utf8(server.request().body).unwrap();
+    check(haiku().args(["--dry-run", "-t", "0.25", "hi"]))
+        .success()
+        .stdout(format!("{sent}\n"))
+        .stderr("");
+    ask(&server, &["--dry-run", "hi"]).success();
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
 fn a_dry_run_checks_every_option() {
-    for args in [
-        &["-H", "Host: x"][..],
-        &["-H", "no colon"],
-        &["--base-url", "http://example.com"],
-        &["--base-url", "nonsense"],
-        &["-g", "a b"],
-        &["--param", "x"],
-    ] {
-        run(bare().arg("--dry-run").args(args).arg("hi"))
-            .ends(2)
-            .prints("");
+    for [option, value] in
+        [["-H", "Host: x"], ["--base-url", "http://example.com"], ["-g", "a b"], ["--param", "x"]]
+    {
+        check(haiku().args(["--dry-run", option, value, "hi"])).code(2);
     }
 }

@@ -1,4 +1,4 @@
-//! A certificate authority of the tests' own, and TLS in front of the stand-in server.
+//! A certificate authority for tests, and a TLS server in front of the mock server.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,40 +12,33 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
-use crate::server::Server;
+use super::mock_server::Server;
 
-/// A CA with its certificate in a file, and what it issues.
-pub struct Authority {
-    /// The folder that its certificate lies in.
+pub struct TestCa {
+    /// Contains the CA's certificate, `ca.pem`.
     pub folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
-impl Authority {
-    /// A new one, unknown to everybody.
-    pub fn new() -> Authority {
+impl TestCa {
+    pub fn new() -> TestCa {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        // Two authorities of one name would be told apart by their signatures alone.
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("{:?}", key.public_key_raw()));
+        // Without a name of its own, it would differ from another CA in its signatures only.
+        params.distinguished_name.push(DnType::CommonName, format!("{:?}", key.public_key_raw()));
         let certificate = params.self_signed(&key).unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
-        Authority {
-            folder,
-            issuer: Issuer::new(params, key),
-        }
+        TestCa { folder, issuer: Issuer::new(params, key) }
     }
 
-    /// Its certificate.
+    /// The value for `SSL_CERT_FILE`.
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
-    /// What a server with a certificate for localhost and api.test needs, but for `change`.
+    /// Issues a certificate for localhost and api.test, after `change` to its parameters.
     pub fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
         let mut params =
             CertificateParams::new(vec!["localhost".into(), "api.test".into()]).unwrap();
@@ -62,39 +55,36 @@ impl Authority {
             .unwrap()
     }
 
-    /// The stand-in server behind TLS, with a certificate for localhost and api.test.
-    pub fn serve(&self, server: &Server) -> Front {
-        Front::new(self.issue(|_| {}), server.port)
+    /// Starts a TLS server with a valid certificate in front of `server`.
+    pub fn serve(&self, server: &Server) -> TlsServer {
+        TlsServer::new(self.issue(|_| {}), server.port)
     }
 }
 
-/// TLS in front of the stand-in server.
-pub struct Front {
-    /// The port on localhost.
+/// Terminates TLS and forwards to a plain server.
+pub struct TlsServer {
+    /// On 127.0.0.1.
     pub port: u16,
-    /// How each handshake ended.
+    /// For each handshake, whether it succeeded.
     pub handshakes: Arc<Mutex<Vec<bool>>>,
 }
 
-impl Front {
-    /// TLS with `config` in front of `server`.
-    pub fn new(config: ServerConfig, server: u16) -> Front {
+impl TlsServer {
+    pub fn new(config: ServerConfig, backend_port: u16) -> TlsServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let front = Front {
-            port: listener.local_addr().unwrap().port(),
-            handshakes: Arc::default(),
-        };
-        let (config, handshakes) = (Arc::new(config), front.handshakes.clone());
+        let tls =
+            TlsServer { port: listener.local_addr().unwrap().port(), handshakes: Arc::default() };
+        let (config, handshakes) = (Arc::new(config), tls.handshakes.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (config, handshakes) = (config.clone(), handshakes.clone());
-                thread::spawn(move || relay(client, config, &handshakes, server));
+                thread::spawn(move || relay(client, config, &handshakes, backend_port));
             }
         });
-        front
+        tls
     }
 
-    /// Where `--base-url` has to point.
+    /// The value for `--base-url`.
     pub fn url(&self) -> String {
         format!("https://localhost:{}/client/v4", self.port)
     }
@@ -104,20 +94,19 @@ fn relay(
     mut client: TcpStream,
     config: Arc<ServerConfig>,
     handshakes: &Mutex<Vec<bool>>,
-    behind: u16,
+    backend_port: u16,
 ) {
     let mut connection = ServerConnection::new(config).unwrap();
-    let greeted = connection.complete_io(&mut client).is_ok() && !connection.is_handshaking();
-    handshakes.lock().unwrap().push(greeted);
-    if !greeted {
+    let succeeded = connection.complete_io(&mut client).is_ok() && !connection.is_handshaking();
+    handshakes.lock().unwrap().push(succeeded);
+    if !succeeded {
         return;
     }
     let mut client = StreamOwned::new(connection, client);
-    let mut server = TcpStream::connect(("127.0.0.1", behind)).unwrap();
-    // The head, and as much of the body as it says.
+    let mut server = TcpStream::connect(("127.0.0.1", backend_port)).unwrap();
     let mut request = Vec::new();
     let mut piece = [0; 4096];
-    while !is_whole(&request) {
+    while !is_complete(&request) {
         match client.read(&mut piece) {
             Ok(length) if length > 0 => request.extend_from_slice(&piece[..length]),
             _ => return,
@@ -131,14 +120,12 @@ fn relay(
     let _ = client.flush();
 }
 
-fn is_whole(request: &[u8]) -> bool {
+/// Whether the head and as much of the body as it announces has arrived.
+fn is_complete(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request).to_lowercase();
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
         return false;
     };
-    let length = head
-        .split("content-length: ")
-        .nth(1)
-        .and_then(|rest| rest.lines().next());
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
     length.is_none_or(|length| body.len() >= length.parse().unwrap())
 }

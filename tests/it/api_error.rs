@@ -1,0 +1,121 @@
+//! Error responses: exit statuses, the server's message, advice, and redaction of the token.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::json;
+
+use crate::support::mock_server::{JSON, Server, http};
+use crate::support::{Folder, TOKEN, ask, check, haiku_at, one_line, stderr};
+
+#[test]
+fn errors_are_reported_with_status_message_and_advice() {
+    let v4 = r#"{"success":false,"errors":[{"code":10000,"message":"reason"}],"result":null}"#;
+    let gateway = r#"{"success":false,"error":[{"code":2021,"message":"Rate limit, reason"}]}"#;
+    let policy = r#"{"success":false,"error":{"message":"Spending limit, reason"}}"#;
+    let anthropic = r#"{"type":"error","error":{"type":"overloaded_error","message":"reason"}}"#;
+    let page = "<html><head><title>reason</title></head><body><h1>Oh</h1></body></html>";
+    for (status, body, code, parts) in [
+        (401, v4, 3, ["reason", "Workers AI Read"]),
+        (401, v4, 3, ["reason", "CLOUDFLARE_API_TOKEN"]),
+        (402, gateway, 4, ["reason", "Rate limit"]),
+        (404, v4, 3, ["reason", "anthropic/claude-haiku-4.5"]),
+        (413, anthropic, 3, ["reason", "32 MB"]),
+        (418, "plain reason", 3, ["reason", "plain"]),
+        (429, policy, 3, ["reason", "Spending limit"]),
+        (502, page, 4, ["reason", "Oh"]),
+        (503, "", 4, ["", ""]),
+        (529, anthropic, 4, ["reason", ""]),
+    ] {
+        for option in ["-n", "--stream", "--json"] {
+            let server = Server::json(status, body);
+            let named = format!("HTTP {status}");
+            ask(&server, &["--retries", "0", option, "hi"])
+                .code(code)
+                .stdout("")
+                .stderr(one_line(&[&named, parts[0], parts[1]]));
+            assert_eq!(server.requests().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn an_error_about_the_token_names_the_tokens_source() {
+    let folder = Folder::new();
+    let file = folder.write("token", "x");
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let server = Server::json(401, "{}");
+    ask(&server, &["--token-file", &file, "hi"]).code(3).stderr(one_line(&[
+        "--token-file",
+        &file,
+        "Workers AI Read",
+    ]));
+}
+
+#[test]
+fn long_error_bodies_are_quoted_in_part_only() {
+    let page = format!("<!doctype html><title>Oh no</title>{}", "<p>very long\n".repeat(5000));
+    let json = json!({"error": {"message": "word ".repeat(5000)}}).to_string();
+    for (body, part) in [(page, "Oh no very long"), (json, "word word")] {
+        let server = Server::json(400, body);
+        let error = stderr(&ask(&server, &["hi"]).code(3).stderr(one_line(&[part])));
+        assert!(error.len() < 500, "{error}");
+    }
+}
+
+#[test]
+fn redirects_are_not_followed() {
+    for status in [301, 302, 303, 307, 308, 304, 300] {
+        let target = Server::documented();
+        let server = Server::sending(http(status, &[("location", &target.url())], ""));
+        ask(&server, &["hi"]).code(3).stderr(one_line(&[&format!("HTTP {status}"), "--base-url"]));
+        assert_eq!(server.requests().len(), 1);
+        assert!(target.requests().is_empty());
+    }
+}
+
+#[test]
+fn a_token_echoed_by_the_server_is_redacted() {
+    let x = |count| "x".repeat(count);
+    for body in [
+        json!({"errors": [{"code": 1, "message": format!("bad token {TOKEN}")}]}).to_string(),
+        json!({"error": {"message": x(290) + TOKEN}}).to_string(),
+        json!({"content": TOKEN}).to_string(),
+        json!({"content": [{"type": "text", "text": [TOKEN]}]}).to_string(),
+        json!({"content": [{"type": TOKEN, "text": "text"}], "stop_reason": TOKEN}).to_string(),
+        json!({"usage": TOKEN}).to_string(),
+        json!({"nothing": TOKEN}).to_string(),
+        // These are cut within the token.
+        json!({"odd": x(105) + TOKEN + TOKEN}).to_string(),
+        format!("{} {TOKEN} and more", x(112)),
+        format!("{} {TOKEN} and more", x(240)),
+        format!("<p>{}{TOKEN}</p>{TOKEN}", x(240)),
+    ] {
+        for status in [200, 401, 500] {
+            let log_id = TOKEN.to_owned() + &x(85) + TOKEN;
+            let headers = [("cf-aig-log-id", log_id.as_str()), JSON];
+            let server = Server::sending(http(status, &headers, &body));
+            ask(&server, &["-v", "--retries", "0", "hi"])
+                .code(vec![3, 4, 5])
+                .stderr(contains(&TOKEN[..6]).not())
+                .stderr(contains("[token]"));
+        }
+    }
+}
+
+#[test]
+fn a_token_echoed_in_a_stream_is_redacted() {
+    for data in [
+        json!({"type": "error", "error": {"message": TOKEN}}),
+        json!({"type": "message_delta", "delta": TOKEN}),
+        json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": [TOKEN]}}),
+    ] {
+        let server = Server::events(&[format!("data: {data}\n\n")]);
+        check(haiku_at(&server).args(["--stream", "hi"]))
+            .code(4)
+            .stdout("")
+            .stderr(contains(&TOKEN[..6]).not());
+    }
+}

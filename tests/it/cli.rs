@@ -1,0 +1,100 @@
+//! The command line itself: help, version, unknown options, and the form of errors.
+
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::json;
+
+use crate::support::mock_server::Server;
+use crate::support::{check, haiku, haiku_at, one_line};
+
+/// Of errors, in bytes, whatever they quote.
+const MAX_ERROR_BYTES: usize = 500;
+
+#[test]
+fn short_help_fits_one_screen() {
+    let fits = predicate::function(|help: &str| {
+        help.lines().count() <= 48 && help.lines().all(|line| line.chars().count() <= 100)
+    });
+    check(haiku().arg("-h"))
+        .success()
+        .stdout(contains("Usage: haiku [OPTIONS] "))
+        .stdout(fits.fn_name("fits one screen"))
+        .stderr("");
+}
+
+#[test]
+fn long_help_documents_exit_statuses_and_variables() {
+    check(haiku().arg("--help"))
+        .success()
+        .stdout(contains("Exit status"))
+        .stdout(contains("141"))
+        .stdout(contains("CLOUDFLARE_API_TOKEN_FILE"))
+        .stderr("");
+}
+
+#[test]
+fn the_version_is_the_package_version() {
+    for option in ["--version", "-V"] {
+        check(haiku().arg(option))
+            .success()
+            .stdout(concat!("haiku ", env!("CARGO_PKG_VERSION"), "\n"))
+            .stderr("");
+    }
+}
+
+#[test]
+fn unknown_and_malformed_options_are_rejected() {
+    for (args, part) in [
+        (&["--no-such-option", "hi"][..], "--no-such-option"),
+        (&["-x", "hi"], "-x"),
+        (&["--stream=yes", "hi"], "--stream"),
+        (&["--model"], "--model"),
+    ] {
+        check(haiku().args(args)).code(2).stderr(one_line(&[part]));
+    }
+}
+
+#[test]
+fn invalid_utf8_is_reported_with_its_offset_and_a_remedy() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let bad = OsStr::from_bytes(b"ab\xff");
+    let iconv = "iconv -f ISO-8859-1 -t UTF-8";
+    for (args, name) in [
+        (&["-n".as_ref(), "ok".as_ref(), bad][..], "word 2"),
+        (&["-s".as_ref(), bad], "--system"),
+        (&["--param".as_ref(), bad], "--param"),
+        (&["-H".as_ref(), bad], "--header"),
+        (&["-m".as_ref(), bad], "argument 2"),
+    ] {
+        check(haiku().args(args)).code(2).stderr(one_line(&[name, "offset 2", iconv]));
+    }
+}
+
+#[test]
+fn errors_quote_long_values_in_part_only() {
+    let long = "x".repeat(100_000);
+    let short = || predicate::function(|line: &str| line.len() < MAX_ERROR_BYTES);
+    check(haiku().args(["-t", &long, "hi"])).code(2).stderr(short());
+    let messages = json!([{"role": long, "content": "x"}]).to_string();
+    check(haiku().args(["--dry-run", "--messages", "-"]).write_stdin(messages))
+        .code(2)
+        .stderr(one_line(&["message 1"]))
+        .stderr(short());
+    let reply = Server::json(200, json!({"content": long}));
+    check(haiku_at(&reply).arg("hi")).code(4).stderr(short());
+}
+
+#[test]
+fn errors_are_one_line_even_with_backtraces_enabled() {
+    let server = Server::json(500, "{}");
+    let backtraces = [("RUST_BACKTRACE", "full"), ("RUST_LIB_BACKTRACE", "1")];
+    for (args, code, part) in
+        [(["--retries", "0"], 4, "HTTP 500"), (["--no-such-option", "-n"], 2, "--no-such-option")]
+    {
+        let mut command = haiku_at(&server);
+        command.envs(backtraces).args(args).arg("hi");
+        check(&mut command).code(code).stdout("").stderr(one_line(&[part]));
+    }
+}

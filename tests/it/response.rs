@@ -1,0 +1,261 @@
+//! A reply as one JSON body: its text, envelopes, stop reasons, and bodies that are not a reply.
+
+use std::io::Write;
+use std::time::Duration;
+
+use predicates::prelude::*;
+use serde_json::{Value, json};
+
+use crate::support::mock_server::{
+    JSON, Server, Step, events, http, json_response, message, raw_http,
+};
+use crate::support::{MALFORMED, TRUNCATED, ask, error_line, one_line, stdout};
+
+/// A reply with line breaks, escapes and number spelling of its own.
+const SPACED: &str = " {\n \"content\" : [ {\"type\":\"text\",\"text\":\"\\u0041\"} ],\r\n \"n\": 1.50, \"stop_reason\":\"end_turn\" }";
+
+#[test]
+fn stop_reasons_decide_whether_the_reply_is_finished() {
+    for (reason, code, part) in [
+        ("end_turn", 0, ""),
+        ("stop_sequence", 0, ""),
+        ("max_tokens", 5, "--max-tokens"),
+        ("model_context_window_exceeded", 5, "model_context_window"),
+        ("refusal", 5, "refusal"),
+        ("pause_turn", 5, "pause_turn"),
+        ("tool_use", 5, "tool_use"),
+        ("unknown_reason", 5, "unknown_reason"),
+    ] {
+        let whole = Server::message("text", reason);
+        let stream = Server::stream(&["te", "xt"], reason);
+        for (server, form) in [(&whole, "--no-stream"), (&stream, "--stream")] {
+            let text = ask(server, &[form, "hi"]);
+            text.code(code).stdout("text\n").stderr(error_line(part));
+        }
+        // With --json the caller can handle a tool call.
+        let code = if reason == "tool_use" { 0 } else { code };
+        let body = format!("{}\n", message("text", reason));
+        ask(&whole, &["--json", "hi"]).code(code).stdout(body);
+        let streamed = ask(&stream, &["--json", "--stream", "hi"]).code(code);
+        let lines = stdout(&streamed).lines().count();
+        assert_eq!(lines, events(&["te", "xt"], reason).len());
+    }
+}
+
+#[test]
+fn a_reply_without_a_stop_reason_is_unfinished() {
+    for body in [
+        r#"{"content":[{"type":"text","text":"text"}],"stop_reason":null}"#,
+        r#"{"content":[{"type":"text","text":"text"}]}"#,
+    ] {
+        ask(&Server::json(200, body), &["hi"])
+            .code(5)
+            .stdout("text\n")
+            .stderr(one_line(&["stop_reason"]));
+    }
+}
+
+#[test]
+fn a_blank_reply_is_unfinished_except_with_json() {
+    for (content, printed) in [
+        (r#"[{"type":"text","text":""}]"#, ""),
+        (r#"[{"type":"text","text":" \t"}]"#, " \t\n"),
+        ("[]", ""),
+    ] {
+        let body = format!(r#"{{"content":{content},"stop_reason":"end_turn"}}"#);
+        let server = Server::json(200, body);
+        ask(&server, &["--json", "hi"]).success();
+        let text = ask(&server, &["hi"]).code(5).stdout(printed);
+        text.stderr(one_line(&["no text"]));
+    }
+}
+
+#[test]
+fn text_blocks_are_joined_and_other_blocks_ignored() {
+    let mut reply = message("", "end_turn");
+    reply["content"] = json!([
+        {"type": "thinking", "thinking": "hm", "signature": "x"},
+        {"type": "text", "text": "one"},
+        {"type": "tool_use", "id": "t", "name": "n", "input": {"text": "no"}},
+        {"type": "text", "text": " two\n\n", "citations": null},
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "unknown_block", "text": "no"},
+        {"type": "text", "text": "three"},
+    ]);
+    ask(&Server::json(200, reply), &["hi"]).success().stdout("one two\n\nthree\n");
+}
+
+#[test]
+fn text_is_printed_unchanged_with_one_final_newline() {
+    let controls = "\u{1b}[31mred\u{1b}[0m \u{7}\u{0}\r \u{9b} \u{202e} é \u{1f600}";
+    for (text, newline) in [("a\n\n", ""), ("\n a", "\n"), (controls, "\n")] {
+        let printed = format!("{text}{newline}");
+        let server = Server::message(text, "end_turn");
+        ask(&server, &["hi"]).success().stdout(printed);
+    }
+}
+
+#[test]
+fn envelopes_around_the_message_are_removed() {
+    let reply = message("inside", "end_turn");
+    let envelope =
+        |result: &Value| json!({"success": true, "errors": [], "messages": [], "result": result});
+    let job =
+        |result: &Value| json!({"state": "Completed", "result": result, "gatewayMetadata": {}});
+    for body in [envelope(&reply), job(&reply), envelope(&job(&reply)), job(&envelope(&reply))] {
+        let server = Server::json(200, &body);
+        ask(&server, &["hi"]).success().stdout("inside\n");
+        ask(&server, &["--json", "hi"]).success().stdout(format!("{body}\n"));
+    }
+}
+
+#[test]
+fn http_200_with_an_error_inside_fails_without_a_retry() {
+    for (code, bodies) in [
+        (
+            3,
+            &[
+                r#"{"success":false,"errors":[{"code":10000,"message":"reason"}],"result":null}"#,
+                r#"{"state":"Failed","error":{"code":7003,"message":"reason"}}"#,
+                r#"{"result":{"state":"Failed","error":{"code":7010,"message":"reason"}}}"#,
+                r#"{"success":false,"error":{"message":"Spending limit, reason"}}"#,
+            ][..],
+        ),
+        (
+            4,
+            &[
+                r#"{"success":false,"errors":[{"code":2003,"message":"reason"}]}"#,
+                r#"{"errors":[{"message":"reason"}],"result":{"content":[],"stop_reason":"end_turn"}}"#,
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"reason"}}"#,
+            ],
+        ),
+    ] {
+        for body in bodies {
+            for options in [&["-n"][..], &["--json"], &["--json", "--stream"]] {
+                is_not_a_reply(Server::json(200, body), options, code, "reason");
+            }
+        }
+    }
+    is_not_a_reply(Server::json(200, r#"{"state":"Failed"}"#), &[], 4, "Failed");
+}
+
+#[track_caller]
+fn is_not_a_reply(server: Server, options: &[&str], code: i32, part: &str) {
+    ask(&server, &[options, &["hi"]].concat()).code(code).stdout("").stderr(one_line(&[part]));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn http_200_without_a_complete_message_fails_without_a_retry() {
+    let whole = message("half of it", "end_turn").to_string();
+    for (part, bodies) in [
+        ("empty body", &["", " \n"][..]),
+        ("no message", &["{}"]),
+        ("haiku: ", &["[]", "null", "\"text\""]),
+        (TRUNCATED, &[&whole[..whole.len() / 2]]),
+        ("error code: 1010", &["error code: 1010"]),
+        ("Just a moment", &["<title>Just a moment</title><p>Checking"]),
+        ("old style", &[r#"{"result":{"response":"old style"}}"#]),
+        (
+            MALFORMED,
+            &[
+                r#"{"content":"not an array","stop_reason":"end_turn"}"#,
+                r#"{"content":[{"text":"no type"}],"stop_reason":"end_turn"}"#,
+                r#"{"content":[{"type":"text","text":"\ud800"}]}"#,
+            ],
+        ),
+    ] {
+        for body in bodies {
+            for option in ["-n", "--json", "--stream"] {
+                is_not_a_reply(Server::json(200, body), &[option], 4, part);
+            }
+        }
+    }
+}
+
+#[test]
+fn unusable_successful_responses_are_temporary_failures() {
+    let not_utf8 = b"{\"content\":[{\"type\":\"text\",\"text\":\"\xff\"}]}";
+    let too_short = raw_http(200, &[JSON, ("content-length", "100000")], "{\"content\":[");
+    for (response, part) in [
+        (json_response(200, not_utf8), MALFORMED),
+        (http(204, &[], ""), "204"),
+        (too_short, TRUNCATED),
+    ] {
+        is_not_a_reply(Server::sending(response), &[], 4, part);
+    }
+}
+
+#[test]
+fn a_body_without_a_length_is_read_to_its_end() {
+    let body = message("to the end", "end_turn").to_string();
+    let mut response = raw_http(200, &[JSON, ("connection", "close")], body);
+    ask(&Server::sending(response.clone()), &["hi"]).success().stdout("to the end\n");
+    response.truncate(response.len() - 30);
+    ask(&Server::sending(response), &["hi"]).code(4).stdout("").stderr(one_line(&[TRUNCATED]));
+}
+
+#[test]
+fn json_prints_the_body_byte_for_byte_and_ends_with_a_newline() {
+    for newlines in ["", "\n", "\n\n"] {
+        let body = format!("{SPACED}{newlines}");
+        let newline = if newlines.is_empty() { "\n" } else { "" };
+        ask(&Server::json(200, &body), &["--json", "hi"])
+            .success()
+            .stdout(format!("{body}{newline}"));
+    }
+}
+
+#[test]
+fn a_json_body_in_place_of_a_stream_is_printed_on_one_line() {
+    let server = Server::json(200, SPACED);
+    let line = SPACED.replace(['\n', '\r'], " ") + "\n";
+    let json = ask(&server, &["--json", "--stream", "hi"]);
+    json.success().stdout(line);
+    let text = ask(&server, &["--stream", "hi"]);
+    text.success().stdout("A\n");
+}
+
+#[test]
+fn a_reply_over_10_mb_is_printed_and_one_over_32_mb_is_an_error() {
+    let text = "0123456789abcde\n".repeat(800_000);
+    let reply = ask(&Server::message(&text, "end_turn"), &["hi"]).success();
+    assert!(reply.get_output().stdout == text.as_bytes());
+    let too_long = "x".repeat(33_000_000);
+    ask(&Server::message(&too_long, "end_turn"), &["hi"])
+        .code(4)
+        .stdout(predicate::str::is_empty())
+        .stderr(one_line(&["32 MB"]));
+}
+
+#[test]
+fn gzip_bodies_are_decompressed() {
+    let gzip = |bytes: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let serve = |status, body: &[u8]| {
+        Server::sending(http(status, &[JSON, ("content-encoding", "gzip")], body))
+    };
+    let reply = message("packed", "end_turn").to_string();
+    let packed = gzip(&reply);
+    let server = serve(200, &packed);
+    ask(&server, &["hi"]).success().stdout("packed\n");
+    ask(&server, &["--json", "hi"]).success().stdout(format!("{reply}\n"));
+    ask(&serve(200, &packed[..packed.len() - 12]), &["hi"])
+        .code(4)
+        .stdout("")
+        .stderr(one_line(&[]));
+    let error = gzip(r#"{"errors":[{"code":10000,"message":"Authentication error"}]}"#);
+    ask(&serve(401, &error), &["hi"]).code(3).stderr(one_line(&["Authentication error"]));
+}
+
+#[test]
+fn a_slow_body_is_waited_for() {
+    let reply = json_response(200, message("slow", "end_turn").to_string());
+    let wait = Step::Wait(Duration::from_millis(20));
+    let send = |piece: &[u8]| [Step::Send(piece.to_vec()), wait.clone()];
+    let steps = reply.chunks(100).flat_map(send).collect();
+    ask(&Server::always(steps), &["hi"]).success().stdout("slow\n");
+}

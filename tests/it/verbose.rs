@@ -1,0 +1,64 @@
+//! `--verbose` and `--quiet`: what is reported on standard error besides errors.
+
+use predicates::prelude::*;
+use predicates::str::starts_with;
+
+use crate::support::mock_server::{GATEWAY_HEADERS, JSON, Server, http, message};
+use crate::support::{ask, one_line, stderr};
+
+#[test]
+fn verbose_reports_tokens_timings_cache_status_and_log_id() {
+    let reply = message("text", "end_turn").to_string();
+    let headers = [&[JSON], &GATEWAY_HEADERS[..]].concat();
+    let whole = Server::sending(http(200, &headers, reply));
+    let stream = Server::stream(&["text"], "end_turn");
+    for (server, option) in [(whole, "--no-stream"), (stream, "--stream")] {
+        let result = ask(&server, &["-v", option, "hi"]).success().stdout("text\n");
+        let summary = stderr(&result.stderr(starts_with("haiku: 17 tokens in, 191 out; ")));
+        let without_digits = summary.replace(|c: char| c.is_ascii_digit(), "0");
+        let expected = "haiku: 00 tokens in, 000 out; first text after 0.00 s, done after 0.00 s; \
+                        cache MISS; log 00JADMCQQQBWH0NXZ0GCRN00DP\n";
+        assert_eq!(without_digits, expected);
+    }
+}
+
+#[test]
+fn verbose_reports_only_the_token_counts_that_are_known() {
+    let mut cached = message("text", "end_turn");
+    cached["usage"]["cache_read_input_tokens"] = 1200.into();
+    cached["usage"]["cache_creation_input_tokens"] = 0.into();
+    let mut without_usage = message("text", "end_turn");
+    without_usage.as_object_mut().unwrap().remove("usage");
+    for (reply, start) in [
+        (cached, "haiku: 17 tokens in (1200 read from cache), 191 out; "),
+        (without_usage, "haiku: first text "),
+    ] {
+        ask(&Server::json(200, reply), &["-v", "hi"]).success().stderr(one_line(&[start]));
+    }
+}
+
+#[test]
+fn verbose_reports_timing_and_log_id_of_a_failure() {
+    let server = Server::sending(http(401, &[("cf-aig-log-id", "01J")], "{}"));
+    let result = ask(&server, &["-v", "hi"]).code(3);
+    let error = stderr(&result);
+    let mut lines: Vec<_> = error.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines.len(), 2, "{error}");
+    assert!(lines[0].starts_with("haiku: HTTP 401"), "{error}");
+    assert!(lines[1].ends_with("; log 01J"), "{error}");
+}
+
+#[test]
+fn a_successful_call_reports_nothing_by_default() {
+    for option in ["-n", "-q"] {
+        ask(&Server::documented(), &[option, "hi"]).success().stderr(predicate::str::is_empty());
+    }
+}
+
+#[test]
+fn quiet_does_not_suppress_errors() {
+    ask(&Server::documented(), &["-q", "-t", "7", "hi"])
+        .code(2)
+        .stderr(one_line(&["--temperature"]));
+}
