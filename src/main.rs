@@ -38,6 +38,7 @@ use cli::args::Args;
 use client::endpoint::{self, Endpoint};
 use client::{Limits, call};
 use error::{ExitStatus, exit_status};
+use input::parameters::Parameters;
 use input::prompt::{PromptPlan, Terminals};
 use output::atomic_file::block_file_size_signal;
 use output::stderr::{self, Reporter};
@@ -75,11 +76,12 @@ fn run(args: &Args, summary: &mut Option<String>) -> anyhow::Result<()> {
     if args.dry_run {
         return dry_run(args, plan, &reporter, output);
     }
+    let parameters = Parameters::read(args)?;
     let (endpoint, warning) = Endpoint::new(args, &variable)?;
     if let Some(warning) = warning {
         reporter.warn(&warning);
     }
-    let input = input::read(args, plan, &reporter)?;
+    let input = input::read(args, parameters, plan, &reporter)?;
     let request = Request::new(args, stream, input)?;
     endpoint.token.check_absent(&request.body)?;
     let limits = Limits { started: Instant::now(), timeout: args.timeout, retries: args.retries };
@@ -107,7 +109,11 @@ fn dry_run(
     reporter: &Reporter,
     mut output: Output,
 ) -> anyhow::Result<()> {
-    let request = Request::new(args, args.stream, input::read(args, plan, reporter)?)?;
+    let request = Request::new(
+        args,
+        args.stream,
+        input::read(args, Parameters::read(args)?, plan, reporter)?,
+    )?;
     let preview = endpoint::preview(args, request.stream, &variable)?;
     if args.verbose {
         preview.iter().for_each(|line| stderr::line(line));

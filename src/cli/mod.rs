@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, FromArgMatches};
 
 use crate::error::shorten;
+use crate::input::read::argument;
 use args::{Args, Generated};
 
 /// A rejected value is repeated in a message, but not all of it.
@@ -121,7 +122,13 @@ fn explain(
         }
         ErrorKind::DisplayHelp => Ok(Invocation::Print(help::summary(command))),
         ErrorKind::DisplayVersion => Ok(Invocation::Print(command.render_version())),
-        ErrorKind::InvalidUtf8 => bail!("an option is not valid UTF-8"),
+        ErrorKind::InvalidUtf8 => {
+            // clap does not say which.
+            for (i, option) in arguments.iter().enumerate() {
+                argument(option, &format!("argument {i}"))?;
+            }
+            bail!("an option is not valid UTF-8")
+        }
         ErrorKind::UnknownArgument => {
             let similar = match context(ContextKind::SuggestedArg) {
                 "" => String::new(),

@@ -42,11 +42,15 @@ pub struct Turn {
 ///
 /// # Errors
 /// Input that cannot be read, breaks a rule, or leaves nothing to send.
-pub fn read(args: &Args, plan: PromptPlan, reporter: &Reporter) -> anyhow::Result<Input> {
+pub fn read(
+    args: &Args,
+    parameters: Parameters,
+    plan: PromptPlan,
+    reporter: &Reporter,
+) -> anyhow::Result<Input> {
     if let Some(path) = &args.body {
         return Ok(Input::Body(parameters::read_body(path)?));
     }
-    let parameters = Parameters::read(args)?;
     let attachments = attachment::read(&args.attach)?;
     if !attachments.is_empty() {
         warn_of_file_names(args, reporter);

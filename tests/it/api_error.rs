@@ -21,11 +21,11 @@ fn errors_are_reported_with_status_message_and_advice() {
         (401, v4, 3, ["reason", "Workers AI Read"]),
         (401, v4, 3, ["reason", "CLOUDFLARE_API_TOKEN"]),
         (402, gateway, 4, ["reason", "Rate limit"]),
-        (404, v4, 3, ["reason", "anthropic/claude-haiku-4.5"]),
+        (404, v4, 3, ["reason", "--model"]),
         (413, anthropic, 3, ["reason", "32 MB"]),
         (418, "plain reason", 3, ["reason", "plain"]),
         (429, policy, 3, ["reason", "Spending limit"]),
-        (502, page, 4, ["reason", "Oh"]),
+        (502, page, 4, ["reason", ""]),
         (503, "", 4, ["", ""]),
         (529, anthropic, 4, ["reason", ""]),
     ] {
@@ -58,7 +58,7 @@ fn an_error_about_the_token_names_the_tokens_source() {
 fn long_error_bodies_are_quoted_in_part_only() {
     let page = format!("<!doctype html><title>Oh no</title>{}", "<p>very long\n".repeat(5000));
     let json = json!({"error": {"message": "word ".repeat(5000)}}).to_string();
-    for (body, part) in [(page, "Oh no very long"), (json, "word word")] {
+    for (body, part) in [(page, "Oh no"), (json, "word word")] {
         let server = Server::json(400, body);
         let error = stderr(&ask(&server, &["hi"]).code(3).stderr(one_line(&[part])));
         assert!(error.len() < 500, "{error}");
@@ -100,7 +100,7 @@ fn a_token_echoed_by_the_server_is_redacted() {
             ask(&server, &["-v", "--retries", "0", "hi"])
                 .code(vec![3, 4, 5])
                 .stderr(contains(&TOKEN[..6]).not())
-                .stderr(contains("[token]"));
+                .stderr(contains("[redacted]"));
         }
     }
 }

@@ -79,10 +79,10 @@ fn unsupported_and_unreadable_files_are_rejected() {
     let folder = Folder::new();
     let server = Server::documented();
     for (name, bytes) in
-        [("a.png", "text"), ("empty.png", ""), ("x.svg", "<svg/>"), ("bmp", "BM......")]
+        [("a.png", "BM\0....."), ("empty.png", ""), ("blank.txt", " \n"), ("bin", "a\0")]
     {
         let file = folder.write(name, bytes);
-        ask(&server, &["-a", &file, "hi"]).code(2).stderr(one_line(&[&file, "standard input"]));
+        ask(&server, &["-a", &file, "hi"]).code(2).stderr(one_line(&["--attach", &file]));
     }
     for (file, part) in [("/missing.png", "/missing.png: No such file"), ("/", "directory")] {
         ask(&server, &["-a", file, "hi"]).code(2).stderr(one_line(&[part]));

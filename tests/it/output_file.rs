@@ -209,8 +209,8 @@ fn devices_are_written_to() {
     assert!(null.file_type().is_char_device());
     output(&server, "/dev/full", &["hi"])
         .code(1)
-        .stdout("")
-        .stderr(one_line(&["/dev/full: No space left"]));
+        .stdout("hi\n")
+        .stderr(one_line(&["/dev/full: No space left", "the reply is on standard output"]));
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn input_over_32_mb_is_rejected_without_reading_further() {
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     check(child.wait_with_output().unwrap())
         .code(2)
-        .stderr(one_line(&["standard input is over 32 MB"]));
+        .stderr(one_line(&["standard input is larger than 32 MB"]));
     assert!(server.requests().is_empty());
 }
 

@@ -169,7 +169,7 @@ fn a_socks_proxy_receives_the_name_or_the_address() {
         .stderr("");
     site.ask("127.0.0.1", &[("HTTPS_PROXY", &proxy.url("socks5"))])
         .code(3)
-        .stderr(one_line(&["another host name", "proxy"]));
+        .stderr(one_line(&["not valid for 127.0.0.1", "proxy"]));
     assert_eq!(proxy.requests(), ["api.test", "127.0.0.1"]);
 }
 

@@ -45,7 +45,7 @@ fn a_reply_that_is_not_json_is_printed_but_unfinished() {
         let pieces: Vec<_> = text.split_inclusive(' ').collect();
         let stream = Server::stream(&pieces, "end_turn");
         let printed = format!("{}\n", text.strip_suffix('\n').unwrap_or(text));
-        let part = if code == 0 { "" } else { "not JSON" };
+        let part = if code == 0 { "" } else { "not valid JSON" };
         for (server, form) in [(&whole, "--no-stream"), (&stream, "--stream")] {
             ask(server, &["--schema", &schema, form, "hi"])
                 .code(code)

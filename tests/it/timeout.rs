@@ -13,8 +13,8 @@ use crate::support::{ask, check, haiku_at, haiku_at_url, one_line};
 const SOON: Duration = Duration::from_secs(15);
 
 /// How the error names the two phases after the request.
-const WAITING: &str = "waiting for an answer";
-const RECEIVING: &str = "the rest of the reply";
+const WAITING: &str = "while waiting for";
+const RECEIVING: &str = "while receiving from";
 
 /// Asserts that the call took as long as the timeout, and not much longer.
 #[track_caller]
@@ -34,7 +34,7 @@ fn every_phase_of_a_response_is_bounded() {
     let hold = |bytes: Vec<u8>| vec![Step::Send(bytes), Step::Hold];
     for (steps, option, phase, printed) in [
         (vec![Step::Hold], "-n", WAITING, ""),
-        (hold(head), "-n", WAITING, ""),
+        (hold(head), "-n", RECEIVING, ""),
         (hold(body), "-n", RECEIVING, ""),
         (hold(unfinished_stream("half")), "--stream", RECEIVING, "half"),
     ] {
@@ -64,7 +64,7 @@ fn a_response_that_trickles_in_is_bounded() {
     stream.extend(vec![chunk(":"); 400]);
     let head = b"HTTP/1.1 200 OK\r\nx-slow: ".iter().chain(&[b'y'; 400]);
     let head = head.map(|byte| vec![*byte]).collect();
-    for (pieces, option, phase) in [(stream, "--stream", RECEIVING), (head, "-n", WAITING)] {
+    for (pieces, option, phase) in [(stream, "--stream", RECEIVING), (head, "-n", RECEIVING)] {
         let server = Server::always(trickle(pieces).collect());
         times_out(0.7, |seconds| ask(&server, &["--timeout", seconds, option, "hi"]))
             .stderr(contains(phase));

@@ -71,7 +71,7 @@ fn a_certificate_for_another_host_name_is_rejected() {
     let config = ca.issue(|params| {
         *params = CertificateParams::new(vec!["example.com".into()]).unwrap();
     });
-    is_rejected(&ca, config, "another host name");
+    is_rejected(&ca, config, "not valid for localhost");
 }
 
 #[test]

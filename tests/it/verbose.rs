@@ -14,9 +14,10 @@ fn verbose_reports_tokens_timings_cache_status_and_log_id() {
     let stream = Server::stream(&["text"], "end_turn");
     for (server, option) in [(whole, "--no-stream"), (stream, "--stream")] {
         let result = ask(&server, &["-v", option, "hi"]).success().stdout("text\n");
-        let summary = stderr(&result.stderr(starts_with("haiku: 17 tokens in, 191 out; ")));
+        let summary =
+            stderr(&result.stderr(starts_with("haiku: 17 input tokens, 191 output tokens; ")));
         let without_digits = summary.replace(|c: char| c.is_ascii_digit(), "0");
-        let expected = "haiku: 00 tokens in, 000 out; first text after 0.00 s, done after 0.00 s; \
+        let expected = "haiku: 00 input tokens, 000 output tokens; first text 0.00 s, total 0.00 s; \
                         cache MISS; log 00JADMCQQQBWH0NXZ0GCRN00DP\n";
         assert_eq!(without_digits, expected);
     }
@@ -30,7 +31,7 @@ fn verbose_reports_only_the_token_counts_that_are_known() {
     let mut without_usage = message("text", "end_turn");
     without_usage.as_object_mut().unwrap().remove("usage");
     for (reply, start) in [
-        (cached, "haiku: 17 tokens in (1200 read from cache), 191 out; "),
+        (cached, "haiku: 17 input tokens (1200 read from cache), 191 output tokens; "),
         (without_usage, "haiku: first text "),
     ] {
         ask(&Server::json(200, reply), &["-v", "hi"]).success().stderr(one_line(&[start]));
