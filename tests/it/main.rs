@@ -17,6 +17,7 @@ mod output_file;
 mod prompt;
 mod properties;
 mod proxy;
+mod readme;
 mod recipes;
 mod request;
 mod response;

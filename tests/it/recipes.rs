@@ -1,114 +1,88 @@
-//! The README's recipes, run as they are printed there.
+//! The README's recipes, run as they are printed there, against awkward replies and every exit status.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::mock_server::{Request, Server, Step, json_response, message};
+use crate::readme::{Place, block, blocks, prompt, succeeds};
+use crate::support::mock_server::{Server, Step, http, json_response, message};
 use crate::support::{TOKEN, has};
 
-/// The first block of code in `language` under the heading that begins with `heading`.
-fn recipe(heading: &str, language: &str) -> String {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let heading = format!("\n### {heading}");
-    let section = readme.split(&heading).nth(1).unwrap_or_else(|| panic!("no {heading:?}"));
-    let section = section.split("\n### ").next().unwrap();
-    let block = section.split(&format!("```{language}\n")).nth(1).unwrap();
-    block.split("```").next().unwrap().to_owned()
+/// Replies that break a careless script.
+const REPLIES: [&str; 9] = [
+    "# Heading\n\ntext",
+    "```sh\nrm -r build\n```\n",
+    "it's \"quoted\" `id` $HOME $(id) \\n",
+    "100 % of %s %n",
+    "-n --version",
+    "- item",
+    "; semicolon",
+    "\u{1b}[31mred\u{1b}[0m \u{9b}2J",
+    "\ttab and é 日本 🦀\n\n",
+];
+
+/// A blank reply counts as unfinished.
+const BLANK: i32 = 50;
+
+const FAILURES: [i32; 6] = [1, 2, 3, 4, 5, BLANK];
+
+/// A place in which a call ends with `status`.
+fn failing(status: i32) -> Place {
+    let place = Place::new(match status {
+        3 => Server::json(401, "{}"),
+        4 => Server::sending(http(503, &[("x-should-retry", "false")], "{}")),
+        5 => Server::message("half a", "max_tokens"),
+        BLANK => Server::message(" \n", "end_turn"),
+        _ => Server::documented(),
+    });
+    if status < 3 {
+        // Neither happens by itself in a recipe that is used as printed.
+        place.tool("haiku", &format!("#!/bin/sh\nexit {status}\n"));
+    }
+    place
 }
 
-/// A folder to run a recipe in, with the program on the PATH.
-struct Place {
-    folder: TempDir,
-    tools: TempDir,
-    server: Server,
+fn exit_status(failure: i32) -> i32 {
+    if failure == BLANK { 5 } else { failure }
 }
 
-impl Place {
-    fn new(server: Server) -> Place {
-        let place = Place {
-            folder: tempfile::tempdir().unwrap(),
-            tools: tempfile::tempdir().unwrap(),
-            server,
-        };
-        symlink(env!("CARGO_BIN_EXE_haiku"), place.tools.path().join("haiku")).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    /// Puts a script on the PATH.
-    fn tool(&self, name: &str, script: &str) {
-        executable(&self.tools.path().join(name), script);
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let path = std::env::var("PATH").unwrap_or("/usr/bin:/bin".into());
-        let mut command = Command::new(program);
-        command
-            .env_clear()
-            .env("PATH", format!("{}:{path}", self.tools.path().display()))
-            .env("HOME", self.folder.path())
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("CLOUDFLARE_API_BASE_URL", self.server.url())
-            .env("CLOUDFLARE_ACCOUNT_ID", "x")
-            .env("CLOUDFLARE_API_TOKEN", TOKEN)
-            .current_dir(&self.folder)
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a recipe as a script.
-    fn run(&self, script: &str, args: &[&str]) -> Output {
-        let file = self.tools.path().join("recipe");
-        fs::write(&file, script).unwrap();
-        self.command("sh").arg(file).args(args).output().unwrap()
-    }
-
-    fn git(&self, args: &[&str]) -> Output {
-        let mut git = self.command("git");
-        git.args([
-            "-c",
-            "user.name=Me",
-            "-c",
-            "user.email=me@example.com",
-            "-c",
-            "init.defaultBranch=main",
-        ]);
-        git.args(args).output().unwrap()
-    }
+fn replying(text: &str) -> Place {
+    Place::new(Server::message(text, "end_turn"))
 }
 
-fn executable(path: &Path, script: &str) {
-    fs::write(path, script).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+/// What `-o` writes.
+fn with_newline(text: &str) -> String {
+    let newline = if text.ends_with('\n') { "" } else { "\n" };
+    format!("{text}{newline}")
 }
 
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn prompt(request: &Request) -> String {
-    let body = request.json();
-    let last = body["messages"].as_array().unwrap().last().unwrap().clone();
-    last["content"].as_str().unwrap().to_owned()
+/// Checks a recipe that writes the reply to `file`: exactly the reply if the call succeeds, and
+/// nothing, with the exit status that `expected` makes of the call's, if it fails.
+fn check_file(
+    file: &str,
+    prepare: impl Fn(&Place),
+    run: impl Fn(&Place) -> Output,
+    expected: impl Fn(i32) -> i32,
+) {
+    for reply in REPLIES {
+        let place = replying(reply);
+        prepare(&place);
+        succeeds(&run(&place));
+        assert_eq!(place.read(file), with_newline(reply));
+    }
+    for failure in FAILURES {
+        let place = failing(failure);
+        prepare(&place);
+        let output = run(&place);
+        let expected = expected(exit_status(failure));
+        assert_eq!(output.status.code(), Some(expected), "{failure} {output:?}");
+        assert!(!place.path(file).exists(), "{failure}");
+    }
 }
 
 #[test]
@@ -116,252 +90,802 @@ fn recipes_pass_shellcheck() {
     if !has("shellcheck") {
         return;
     }
-    let cron = recipe("Every morning", "crontab");
-    let cron = cron.splitn(6, ' ').nth(5).unwrap().to_owned();
-    let make = recipe("A file that", "make")
-        .lines()
-        .nth(1)
-        .unwrap()
-        .replace("$@", "SUMMARY.md")
-        .replace("$<", "report.txt");
-    let scripts = [
-        recipe("A commit message", "sh"),
-        recipe("A look before pushing", "sh"),
-        recipe("A loop", "sh"),
-        recipe("Many files", "sh"),
-        recipe("A script that knows", "sh"),
-        recipe("Data out of prose", "sh"),
-        recipe("A conversation", "sh"),
-        cron,
-        make,
-    ];
-    let folder = tempfile::tempdir().unwrap();
-    for script in scripts {
-        let file = folder.path().join("script");
-        fs::write(&file, &script).unwrap();
-        let output = Command::new("shellcheck").args(["-s", "sh"]).arg(&file).output().unwrap();
-        assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stdout));
+    let place = replying("");
+    let mut scripts: Vec<(String, String)> = blocks()
+        .into_iter()
+        .filter(|block| ["sh", "bash"].contains(&block.language.as_str()))
+        .map(|block| (block.language, block.text))
+        .collect();
+    assert!(scripts.len() > 15);
+    scripts.push(("sh".into(), cron_command()));
+    let make = block("make", "make").replace("$@", "a").replace("$<", "b");
+    scripts.push(("sh".into(), make.lines().nth(1).unwrap().into()));
+    for (shell, script) in scripts {
+        place.write("script", &script);
+        // SC2016: `$HOME` in single quotes is for the shells that parallel starts.
+        let output = place
+            .command("shellcheck")
+            .args(["-e", "SC2016", "-s", &shell, "script"])
+            .output()
+            .unwrap();
+        let report = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{script}\n{report}");
     }
 }
 
+/// A repository with a staged file and the commit hook.
+fn prepare_commit(place: &Place) {
+    succeeds(&place.git(&["init", "-q"]));
+    place.write_script(".git/hooks/prepare-commit-msg", &block("Commit messages", "sh"));
+    place.write("file", "content of the file\n");
+    succeeds(&place.git(&["add", "file"]));
+}
+
+/// Commits with an editor that writes a message where there is none.
+fn commit(place: &Place, args: &[&str]) -> Output {
+    let editor = "core.editor=sed -i '1s/^$/written by hand/'";
+    place.git(&[&["-c", editor, "commit", "-q"], args].concat())
+}
+
+fn last_message(place: &Place) -> String {
+    let log = succeeds(&place.git(&["log", "-1", "--format=%B"]));
+    log.trim_end_matches('\n').to_owned()
+}
+
+fn subject_and_body(subject: &str, body: &str) -> Place {
+    let reply = json!({"subject": subject, "body": body});
+    let place = replying(&reply.to_string());
+    prepare_commit(&place);
+    place
+}
+
 #[test]
-fn commit_message_hook_writes_the_message_and_never_blocks_the_commit() {
-    if !has("git") {
+fn commit_hook_writes_the_message() {
+    if !has("git") || !has("jq") {
         return;
     }
-    let hook = recipe("A commit message", "sh");
-    let repository = |server: Server| {
-        let place = Place::new(server);
-        succeeds(&place.git(&["init", "-q"]));
-        executable(&place.path(".git/hooks/prepare-commit-msg"), &hook);
-        place.write("file", "content of the file\n");
-        succeeds(&place.git(&["add", "file"]));
-        place
-    };
-    let subject = |place: &Place| succeeds(&place.git(&["log", "-1", "--format=%s"]));
-    let commit = |place: &Place, args: &[&str]| {
-        let editor = ["-c", "core.editor=sed -i '1s/^$/written by hand/'", "commit", "-q"];
-        place.git(&[&editor, args].concat())
-    };
-
-    let place = repository(Server::message("Add the file", "end_turn"));
+    let place = subject_and_body("Add the file", "Because.\nIt was missing.");
     succeeds(&commit(&place, &[]));
-    assert_eq!(subject(&place), "Add the file\n");
-    let asked = prompt(&place.server.request());
-    assert!(asked.contains("+content of the file\n\nWrite the commit message."), "{asked}");
-
-    // No request is sent if a message is given or nothing is staged.
-    succeeds(&commit(&place, &["--allow-empty", "-m", "mine"]));
-    assert_eq!(subject(&place), "mine\n");
-    succeeds(&commit(&place, &["--allow-empty"]));
-    assert_eq!(subject(&place), "written by hand\n");
-    assert_eq!(place.server.requests().len(), 1);
-
-    // A failed call does not prevent the commit.
-    let place = repository(Server::json(401, "{}"));
-    let output = commit(&place, &[]);
-    succeeds(&output);
-    assert_eq!(subject(&place), "written by hand\n");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("haiku: HTTP 401"));
+    assert_eq!(last_message(&place), "Add the file\n\nBecause.\nIt was missing.");
+    let request = place.server.request();
+    assert!(prompt(&request).contains("+content of the file\n\nWrite the commit message"));
+    let format = &request.json()["output_config"]["format"];
+    assert_eq!(format["schema"]["required"], json!(["subject", "body"]));
 }
 
 #[test]
-fn pre_push_hook_reviews_what_is_pushed() {
-    if !has("git") {
+fn commit_hook_survives_every_reply_and_comment_character() {
+    if !has("git") || !has("jq") {
         return;
     }
-    let place = Place::new(Server::message("Why this file?", "end_turn"));
+    for comment in ["#", ";", "auto", "-"] {
+        for (subject, body, expected) in [
+            ("## Add it", "", "Add it"),
+            ("- ; Add it", "", "Add it"),
+            ("```", "", "written by hand"),
+            ("", "", "written by hand"),
+            ("Add\nit", " \n", "Add it"),
+            ("Print 100 % of %s \"it\" `id` $(id)", "", "Print 100 % of %s \"it\" `id` $(id)"),
+            ("\u{1b}[31mAdd\u{9b}2J it", "", "[31mAdd2J it"),
+            (
+                "Add it",
+                "# Why\n```\ncode\n```\n- item\n; x\n# ------------------------ >8 ------------------------\nend",
+                "Add it\n\n # Why\n ```\ncode\n ```\n - item\n ; x\n # ------------------------ >8 ------------------------\nend",
+            ),
+        ] {
+            let place = subject_and_body(subject, body);
+            succeeds(&place.git(&["config", "core.commentChar", comment]));
+            succeeds(&commit(&place, &["-v"]));
+            assert_eq!(last_message(&place), expected, "{comment} {subject:?}");
+        }
+    }
+}
+
+#[test]
+fn commit_hook_never_blocks_a_commit() {
+    if !has("git") || !has("jq") {
+        return;
+    }
+    let goes_on = |place: Place| {
+        prepare_commit(&place);
+        succeeds(&commit(&place, &[]));
+        assert_eq!(last_message(&place), "written by hand");
+    };
+    for reply in REPLIES.into_iter().chain(["7", "{}", r#"{"subject": "x"}"#]) {
+        goes_on(replying(reply));
+    }
+    for failure in FAILURES.into_iter().chain([127]) {
+        goes_on(failing(failure));
+    }
+    let place = replying(r#"{"subject": "x", "body": ""}"#);
+    place.tool("jq", "#!/bin/sh\nexit 127\n");
+    goes_on(place);
+}
+
+#[test]
+fn commit_hook_keeps_a_message_that_is_there() {
+    if !has("git") || !has("jq") {
+        return;
+    }
+    let place = subject_and_body("Not asked for", "");
+    succeeds(&commit(&place, &["-m", "mine"]));
+    assert_eq!(last_message(&place), "mine");
+    succeeds(&commit(&place, &["--amend", "--allow-empty"]));
+    place.write("template", "from a template\n");
+    let editor = "core.editor=sed -i '1s/^/edited: /'";
+    succeeds(&place.git(&["-c", editor, "commit", "-q", "--allow-empty", "-t", "template"]));
+    assert_eq!(last_message(&place), "edited: from a template");
+    succeeds(&place.git(&["checkout", "-q", "-b", "side", "HEAD~1"]));
+    succeeds(&commit(&place, &["--allow-empty", "-m", "on the side"]));
+    place.write("other", "x\n");
+    succeeds(&place.git(&["add", "other"]));
+    succeeds(&commit(&place, &["-m", "other"]));
+    succeeds(&place.git(&["checkout", "-q", "main"]));
+    succeeds(&place.git(&["merge", "-q", "--no-edit", "side"]));
+    assert_eq!(last_message(&place), "Merge branch 'side'");
+    succeeds(&place.git(&["reset", "-q", "--hard", "HEAD~1"]));
+    succeeds(&place.git(&["merge", "-q", "--squash", "side"]));
+    succeeds(&commit(&place, &[]));
+    assert!(last_message(&place).contains("Squashed commit"));
+    // An empty commit: there is nothing to describe.
+    succeeds(&commit(&place, &["--allow-empty"]));
+    assert_eq!(last_message(&place), "written by hand");
+    assert!(place.server.requests().is_empty());
+}
+
+#[test]
+fn commit_hook_knows_the_pre_commit_framework() {
+    if !has("git") || !has("jq") {
+        return;
+    }
+    for (source, requests) in [(None, 1), (Some(""), 1), (Some("merge"), 0)] {
+        let place = subject_and_body("Add it", "");
+        place.write("message", "\n# Please enter it.\n");
+        // The framework passes the file alone.
+        let mut hook = place.command("sh");
+        hook.args([".git/hooks/prepare-commit-msg", "message"]);
+        hook.envs(source.map(|source| ("PRE_COMMIT_COMMIT_MSG_SOURCE", source)));
+        succeeds(&hook.output().unwrap());
+        let is_added = place.read("message") == "Add it\n\n# Please enter it.\n";
+        assert_eq!(is_added, requests == 1, "{source:?}");
+        assert_eq!(place.server.requests().len(), requests, "{source:?}");
+    }
+}
+
+/// A clone with the pre-push hook.
+fn prepare_push(place: &Place) {
     succeeds(&place.git(&["init", "-q", "--bare", "remote"]));
     succeeds(&place.git(&["clone", "-q", "remote", "work"]));
-    let git = |args: &[&str]| place.git(&[&["-C", "work"], args].concat());
-    executable(&place.path("work/.git/hooks/pre-push"), &recipe("A look before pushing", "sh"));
-    succeeds(&git(&["commit", "-q", "--allow-empty", "-m", "first"]));
-    succeeds(&git(&["push", "-q", "-u", "origin", "HEAD"]));
-    assert!(place.server.requests().is_empty());
-    place.write("work/file", "x\n");
-    succeeds(&git(&["add", "file"]));
-    succeeds(&git(&["commit", "-q", "-m", "Add one file"]));
-    let pushed = git(&["push", "-q"]);
+    let hook = block("Questions before a push", "sh");
+    place.write_script("work/.git/hooks/pre-push", &hook);
+    succeeds(&place.git(&["-C", "work", "commit", "-q", "--allow-empty", "-m", "first"]));
+}
+
+fn push(place: &Place, args: &[&str]) -> Output {
+    place.git(&[&["-C", "work", "push", "-q", "origin"], args].concat())
+}
+
+#[test]
+fn push_hook_shows_what_is_new() {
+    if !has("git") {
+        return;
+    }
+    let place = replying("Why this file?");
+    prepare_push(&place);
+    let asked = |n: usize| {
+        let requests = place.server.requests();
+        assert_eq!(requests.len(), n);
+        prompt(&requests[n - 1])
+    };
+    let pushed = push(&place, &["main"]);
     succeeds(&pushed);
-    assert!(String::from_utf8_lossy(&pushed.stderr).contains("Why this file?"), "{pushed:?}");
-    let asked = prompt(&place.server.request());
-    assert!(asked.contains("Add one file") && asked.contains("file | 1 +"), "{asked}");
-    assert!(!asked.contains("first") && !asked.contains("refs/heads"), "{asked}");
+    assert!(String::from_utf8_lossy(&pushed.stderr).contains("Why this file?"));
+    assert!(asked(1).contains("first"));
+    place.write("work/file", "x\n");
+    succeeds(&place.git(&["-C", "work", "add", "file"]));
+    succeeds(&place.git(&["-C", "work", "commit", "-q", "-m", "Add one file"]));
+    succeeds(&push(&place, &["main"]));
+    let second = asked(2);
+    assert!(second.contains("Add one file") && second.contains("1 file changed"));
+    assert!(!second.contains("first") && !second.contains("refs/heads"));
+    // Nothing new, a new branch without commits of its own, and a deletion.
+    succeeds(&push(&place, &["main"]));
+    succeeds(&push(&place, &["main:other"]));
+    succeeds(&push(&place, &["--delete", "other"]));
+    asked(2);
+    // A history that was rewritten.
+    succeeds(&place.git(&["-C", "work", "commit", "-q", "--amend", "-m", "Rewritten"]));
+    succeeds(&push(&place, &["--force", "main"]));
+    assert!(asked(3).contains("Rewritten"));
 }
 
 #[test]
-fn loop_answers_each_line_and_stops_at_an_error() {
-    let place = Place::new(Server::documented());
-    place.write("cities.txt", "Rome\nNew York\nKyoto\n");
-    succeeds(&place.run(&recipe("A loop", "sh"), &[]));
-    for city in ["Rome", "New York", "Kyoto"] {
-        assert_eq!(place.read(&format!("{city}.txt")), format!("One sentence about {city}.\n"));
+fn push_hook_takes_3000_commits() {
+    if !has("git") {
+        return;
     }
-    let place = Place::new(Server::json(403, "{}"));
-    place.write("cities.txt", "Rome\nKyoto\n");
-    place.run(&recipe("A loop", "sh"), &[]);
-    assert_eq!(place.server.requests().len(), 1);
+    let place = replying("Why so many?");
+    prepare_push(&place);
+    let commit = |n: usize| {
+        let subject = format!("Commit {n} {}", "of many ".repeat(10));
+        let (mark, length) = (n + 1, subject.len());
+        format!(
+            "commit refs/heads/many\nmark :{mark}\ncommitter Me <me@example.com> {n} +0000\ndata {length}\n{subject}\n"
+        )
+    };
+    let history: String = (0..3000).map(commit).collect();
+    place.write("history", history);
+    let imported = place
+        .command("git")
+        .args(["-C", "work", "fast-import", "--quiet"])
+        .stdin(File::open(place.path("history")).unwrap())
+        .output();
+    succeeds(&imported.unwrap());
+    succeeds(&push(&place, &["many"]));
+    let prompt = prompt(&place.server.request());
+    assert!(prompt.contains("Commit 0 ") && prompt.contains("Commit 2999 "));
+    assert!(prompt.len() > 200_000);
 }
 
 #[test]
-fn parallel_calls_write_one_reply_for_each_file() {
-    let place = Place::new(Server::message("A picture.", "end_turn"));
-    for i in 0..9 {
-        fs::write(place.path(&format!("picture {i}.png")), b"\x89PNG\r\n\x1a\n").unwrap();
+fn push_hook_never_blocks_a_push() {
+    if !has("git") {
+        return;
     }
-    succeeds(&place.run(&recipe("Many files", "sh"), &[]));
-    for i in 0..9 {
-        assert_eq!(place.read(&format!("picture {i}.png.txt")), "A picture.\n");
+    for place in REPLIES.map(replying).into_iter().chain(FAILURES.map(failing)) {
+        prepare_push(&place);
+        succeeds(&push(&place, &["main"]));
     }
-    assert_eq!(place.server.requests().len(), 9);
 }
 
 #[test]
-fn cron_job_is_silent_and_writes_its_file() {
-    let place = Place::new(Server::message("Haste makes waste.", "end_turn"));
-    fs::create_dir_all(place.path(".cargo/bin")).unwrap();
-    symlink(env!("CARGO_BIN_EXE_haiku"), place.path(".cargo/bin/haiku")).unwrap();
-    place.write(".haiku-token", &format!("{TOKEN}\n"));
-    fs::set_permissions(place.path(".haiku-token"), Permissions::from_mode(0o600)).unwrap();
-    let line = recipe("Every morning", "crontab");
-    let (times, command) = line.trim_end().split_at(10);
-    assert_eq!(times, "0 7 * * * ");
-    assert!(!command.contains('%'), "cron ends the line there");
-    let output = Command::new("/bin/sh")
-        .args(["-c", command])
-        .env_clear()
-        .env("HOME", place.folder.path())
-        .env("PATH", "/usr/bin:/bin")
-        .env("CLOUDFLARE_API_BASE_URL", place.server.url())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    succeeds(&output);
-    assert_eq!((output.stdout, output.stderr), (vec![], vec![]));
-    assert_eq!(place.read("proverb"), "Haste makes waste.\n");
-    let request = place.server.request();
-    assert_eq!(request.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
+fn questions_about_one_text_share_the_cache() {
+    let script = block("Many questions", "sh");
+    let printed = block("Many questions", "text");
+    let place = Place::new(Server::new(|n, _| {
+        let mut reply = message("A reply.", "end_turn");
+        let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"][n.min(1)];
+        reply["usage"] = json!({"input_tokens": 31 - 2 * n, "output_tokens": 12, cached: 6120});
+        let headers = [
+            ("content-type", "application/json"),
+            ("cf-aig-cache-status", "MISS"),
+            ("cf-aig-log-id", "01JADMCQQQBWH3NXZ5GCRN98DP"),
+        ];
+        vec![Step::Send(http(200, &headers, reply.to_string()))]
+    }));
+    place.write("manual.txt", "The long manual.\n");
+    place.write("questions.txt", "--version\nHow do I reset it, \"quickly\"?\n");
+    let output = place.run("sh", &script, &[]);
+    assert_eq!(succeeds(&output), "A reply.\nA reply.\n");
+    assert_eq!(without_times(&String::from_utf8(output.stderr).unwrap()), without_times(&printed));
+    let requests = place.server.requests();
+    let blocks = |n: usize| requests[n].json()["messages"][0]["content"].clone();
+    assert_eq!(blocks(0)[0], blocks(1)[0]);
+    assert_eq!(blocks(0)[0]["text"], "The long manual.");
+    assert_eq!(blocks(0)[0]["cache_control"]["ttl"], "5m");
+    assert_eq!(blocks(0)[1]["text"], "--version");
+    assert_eq!(blocks(1)[1]["text"], "How do I reset it, \"quickly\"?");
+
+    for failure in FAILURES {
+        let place = failing(failure);
+        place.write("manual.txt", "The long manual.\n");
+        place.write("questions.txt", "One?\nTwo?\n");
+        place.run("sh", &script, &[]);
+        assert_eq!(place.server.requests().len(), usize::from(failure > 2));
+    }
+}
+
+/// `total 0.84 s` becomes `total N s`.
+fn without_times(text: &str) -> String {
+    let is_time = |word: &str| word.contains('.') && word.parse::<f64>().is_ok();
+    let words = text.split(' ').map(|word| if is_time(word) { "N" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn script_retries_temporary_failures_only() {
-    let script = recipe("A script that knows", "sh");
-    // Temporary failures, then a reply. `sleep` only records how long it was told to wait.
-    let busy = json_response(503, "{}");
-    let done = json_response(200, message("short", "end_turn").to_string());
-    let place = Place::new(Server::sequence(vec![busy.clone(), busy.clone(), busy.clone(), done]));
-    place.tool("sleep", "#!/bin/sh\necho \"$1\" >>slept\n");
-    place.write("report.txt", "long\n");
-    succeeds(&place.run(&script, &[]));
-    assert_eq!(place.read("slept"), "600\n");
-    assert_eq!(place.read("summary.txt"), "short\n");
-
-    let place = Place::new(Server::json(402, "{}"));
-    place.tool("sleep", "#!/bin/sh\necho \"$1\" >>slept\n");
-    place.write("report.txt", "long\n");
-    assert_eq!(place.run(&script, &[]).status.code(), Some(1));
-    assert!(!place.path("slept").exists());
-    assert_eq!(place.server.requests().len(), 1);
-}
-
-#[test]
-fn schema_recipe_extracts_a_number() {
+fn receipt_becomes_json() {
     if !has("jq") {
         return;
     }
-    let place = Place::new(Server::message(r#"{"total": 12.5}"#, "end_turn"));
-    let schema = recipe("Data out of prose", "json");
-    place.write("invoice.json", &schema);
-    place.write("mail.txt", "You owe me twelve and a half.\n");
-    assert_eq!(succeeds(&place.run(&recipe("Data out of prose", "sh"), &[])), "12.5\n");
+    let script = block("JSON out of a receipt", "sh");
+    let schema = block("JSON out of a receipt", "json");
+    let run = |place: &Place| {
+        place.write("receipt.json", &schema);
+        place.write("receipt.png", b"\x89PNG\r\n\x1a\n");
+        place.run("sh", &script, &[])
+    };
+    let place = replying(r#"{"total": 12.5}"#);
+    assert_eq!(succeeds(&run(&place)), "12.5\n");
     let body = place.server.request().json();
     assert_eq!(
         body["output_config"]["format"]["schema"],
         serde_json::from_str::<Value>(&schema).unwrap()
     );
+    assert_eq!(body["messages"][0]["content"][0]["type"], "image");
+    // JSON, but without a total.
+    assert!(!run(&replying("{}")).status.success());
+    for reply in REPLIES {
+        assert_eq!(run(&replying(reply)).status.code(), Some(5), "{reply}");
+    }
+    for failure in FAILURES {
+        let code = run(&failing(failure)).status.code();
+        assert_eq!(code, Some(exit_status(failure)));
+    }
 }
 
 #[test]
-fn conversation_keeps_complete_replies_only() {
+fn fenced_code_is_taken_out_of_a_reply() {
+    let script = block("Fenced code", "sh");
+    for (reply, code) in [
+        ("# Title\n\n```python\na = 1\n\n# b\n```\n\n```\nsecond\n```\n", "a = 1\n\n# b\n"),
+        ("~~~\n```\n~~~\n", "```\n"),
+        ("````md\n```sh\nls\n```\n````", "```sh\nls\n```\n"),
+        ("```\n%s \"x\" \\n -n\n", "%s \"x\" \\n -n\n"),
+        (REPLIES[1], "rm -r build\n"),
+    ] {
+        assert_eq!(succeeds(&replying(reply).run("sh", &script, &[])), code);
+    }
+    for reply in REPLIES.into_iter().filter(|reply| !reply.contains("```")) {
+        let output = replying(reply).run("sh", &script, &[]);
+        assert_eq!((output.status.code(), output.stdout), (Some(1), vec![]));
+    }
+    for failure in FAILURES {
+        let output = failing(failure).run("sh", &script, &[]);
+        assert_eq!(output.status.code(), Some(exit_status(failure)));
+    }
+    let documented = Place::new(Server::documented()).run("sh", &script, &[]);
+    assert!(succeeds(&documented).starts_with("def factorial(n):\n"));
+}
+
+#[test]
+fn conversation_is_kept() {
     if !has("jq") {
         return;
     }
-    let script = recipe("A conversation", "sh");
-    let place = Place::new(Server::new(|n, request| {
-        let count = request.json()["messages"].as_array().unwrap().len();
-        vec![Step::Send(match n {
-            2 => json_response(401, "{}"),
-            3 => json_response(200, message("half", "max_tokens").to_string()),
-            _ => {
-                // The recipe finds the message with and without an envelope.
-                let answer = message(&format!("answer to {count}"), "end_turn");
-                let wrapped = json!({"success": true, "errors": [], "result": answer});
-                let body = if n == 1 { wrapped } else { answer };
-                json_response(200, body.to_string())
-            }
-        })]
-    }));
-    assert_eq!(succeeds(&place.run(&script, &["What is \"it\"?"])), "answer to 1\n");
-    assert_eq!(succeeds(&place.run(&script, &["And then?"])), "answer to 3\n");
-    let kept = place.read("chat.jsonl");
-    // A failed call or an unfinished reply leaves the conversation unchanged.
-    assert_eq!(place.run(&script, &["lost?"]).status.code(), Some(3));
-    assert_eq!(place.run(&script, &["lost?"]).status.code(), Some(5));
-    assert_eq!(place.read("chat.jsonl"), kept);
-    assert_eq!(succeeds(&place.run(&script, &["Go on."])), "answer to 5\n");
-    let last = place.server.requests()[4].json();
-    assert_eq!(last["messages"][0], json!({"role": "user", "content": "What is \"it\"?"}));
-    assert_eq!(
-        last["messages"][1],
-        json!({"role": "assistant", "content": [{"type": "text", "text": "answer to 1"}]})
-    );
-    assert_eq!(last["messages"][4], json!({"role": "user", "content": "Go on."}));
+    let script = block("A conversation that is kept", "sh");
+    for reply in REPLIES {
+        let place = replying(reply);
+        let shown = succeeds(&place.run("sh", &script, &["What is \"it\"?"]));
+        let is_control = |c: char| c.is_control() && c != '\n' && c != '\t';
+        assert_eq!(shown, with_newline(reply).replace(is_control, "?"));
+        assert_eq!(succeeds(&place.run("sh", &script, &["--version"])), shown);
+        assert_eq!(
+            place.server.requests()[1].json()["messages"],
+            json!([
+                {"role": "user", "content": "What is \"it\"?"},
+                {"role": "assistant", "content": with_newline(reply)},
+                {"role": "user", "content": "--version"},
+            ])
+        );
+        let kept = place.read("chat.jsonl");
+        assert_eq!(kept.lines().count(), 4);
+        assert!(!place.run("sh", &script, &[]).status.success());
+        assert_eq!(place.read("chat.jsonl"), kept);
+    }
+    for failure in FAILURES {
+        let place = failing(failure);
+        let code = place.run("sh", &script, &["lost?"]).status.code();
+        assert_eq!(code, Some(exit_status(failure)));
+        assert_eq!(place.read("chat.jsonl"), "");
+    }
 }
 
 #[test]
-fn makefile_rule_asks_only_when_the_source_changes() {
+fn wrapper_sets_defaults() {
+    let script = block("Defaults", "sh");
+    let run = |place: &Place, args: &[&str]| place.run("sh", &script, args);
+    let place = Place::new(Server::documented());
+    succeeds(&run(&place, &["Is it prime?"]));
+    succeeds(&run(&place, &["-t", "1", "--", "-x  \"y\""]));
+    let requests = place.server.requests();
+    assert_eq!(requests[0].json()["temperature"], json!(0));
+    assert_eq!(requests[1].json()["temperature"], json!(1));
+    assert_eq!(prompt(&requests[1]), "-x  \"y\"");
+    for reply in REPLIES {
+        assert_eq!(succeeds(&run(&replying(reply), &["x"])), with_newline(reply));
+    }
+    for failure in FAILURES {
+        let code = run(&failing(failure), &["x"]).status.code();
+        assert_eq!(code, Some(exit_status(failure)));
+    }
+}
+
+#[test]
+fn token_comes_from_a_password_manager() {
+    for shell in ["bash", "zsh"] {
+        if !has(shell) {
+            continue;
+        }
+        let script = block("A token from a password manager", "bash");
+        let run = |place: &Place| {
+            let pass =
+                format!("#!/bin/sh\n[ \"$*\" = 'show cloudflare/haiku' ] && echo '{TOKEN}'\n");
+            place.tool("pass", &pass);
+            place.write("script", &script);
+            let mut command = place.command(shell);
+            command.arg("script").env_remove("CLOUDFLARE_API_TOKEN");
+            command.output().unwrap()
+        };
+        for reply in REPLIES {
+            let place = replying(reply);
+            let output = run(&place);
+            assert_eq!(succeeds(&output), with_newline(reply));
+            assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+            let request = place.server.request();
+            let expected = format!("Bearer {TOKEN}");
+            assert_eq!(request.header("authorization"), Some(expected.as_str()));
+        }
+        for failure in FAILURES {
+            let code = run(&failing(failure)).status.code();
+            assert_eq!(code, Some(exit_status(failure)));
+        }
+    }
+}
+
+#[test]
+fn vim_filters_the_text() {
+    if !has("vim") {
+        return;
+    }
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let section = readme.split("\n### vim\n").nth(1).unwrap();
+    let calls: Vec<&str> = section.split('`').filter(|code| code.starts_with(':')).collect();
+    let vim = |place: &Place, commands: &[&str]| {
+        place.write("text", "some\ntekst\n");
+        let mut vim = place.command("vim");
+        vim.args(["-Nu", "NONE", "-es", "text"]);
+        for command in commands {
+            vim.args(["-c", command.trim_start_matches(':')]);
+        }
+        vim.args(["-c", "wq"]);
+        succeeds(&vim.output().unwrap())
+    };
+    for reply in REPLIES {
+        let place = replying(reply);
+        vim(&place, &[calls[0]]);
+        assert_eq!(place.read("text"), with_newline(reply));
+        assert!(prompt(&place.server.request()).starts_with("some\ntekst\n\nCorrect"));
+        vim(&place, &[calls[1]]);
+        assert_eq!(place.read("text"), "some\ntekst\n");
+    }
+    for failure in FAILURES {
+        let place = failing(failure);
+        vim(&place, &[calls[0], "u"]);
+        assert_eq!(place.read("text"), "some\ntekst\n");
+    }
+}
+
+#[test]
+fn make_keeps_a_summary_up_to_date() {
     if !has("make") {
         return;
     }
-    let place = Place::new(Server::sequence(vec![
-        json_response(200, message("short", "end_turn").to_string()),
-        json_response(401, "{}"),
-    ]));
-    place.write("Makefile", &recipe("A file that", "make"));
-    place.write("report.txt", "long\n");
-    let make = || place.command("make").output().unwrap();
-    succeeds(&make());
-    assert_eq!(place.read("SUMMARY.md"), "short\n");
-    succeeds(&make());
+    let make = |place: &Place| place.command("make").output().unwrap();
+    let prepare = |place: &Place| {
+        place.write("Makefile", block("make", "make"));
+        place.write("report.txt", "long\n");
+    };
+    check_file("SUMMARY.md", prepare, make, |_| 2);
+
+    let ok = json_response(200, message("short", "end_turn").to_string());
+    let place = Place::new(Server::sequence(vec![ok, json_response(401, "{}")]));
+    prepare(&place);
+    succeeds(&make(&place));
+    succeeds(&make(&place));
     assert_eq!(place.server.requests().len(), 1);
-    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
-    fs::File::options()
-        .append(true)
-        .open(place.path("report.txt"))
-        .unwrap()
-        .set_modified(later)
-        .unwrap();
-    assert!(!make().status.success());
+    let report = File::options().append(true).open(place.path("report.txt"));
+    let later = SystemTime::now() + Duration::from_secs(5);
+    report.unwrap().set_modified(later).unwrap();
+    assert!(!make(&place).status.success());
     assert_eq!(place.read("SUMMARY.md"), "short\n");
     assert_eq!(place.server.requests().len(), 2);
+}
+
+#[test]
+fn temporary_failures_are_tried_again_later() {
+    let script = block("Try again later", "sh");
+    // Waiting is only recorded, three times at most.
+    let sleep = "#!/bin/sh\necho \"$1\" >>slept\n[ \"$(wc -l <slept)\" -lt 3 ] || kill $PPID\n";
+    let prepare = |place: &Place| {
+        place.tool("sleep", sleep);
+        place.write("report.txt", "long\n");
+    };
+    for reply in REPLIES {
+        let place = replying(reply);
+        prepare(&place);
+        succeeds(&place.run("sh", &script, &[]));
+        assert_eq!(place.read("summary.txt"), with_newline(reply));
+    }
+    for failure in FAILURES {
+        let place = failing(failure);
+        prepare(&place);
+        let output = place.run("sh", &script, &[]);
+        if failure == 4 {
+            assert_eq!(place.read("slept"), "600\n600\n600\n");
+        } else {
+            assert_eq!(output.status.code(), Some(exit_status(failure)));
+            assert!(!place.path("slept").exists());
+        }
+        assert!(!place.path("summary.txt").exists());
+    }
+}
+
+/// A third of the calls fail. The recipe is run until it succeeds; every file then has its reply,
+/// none was asked for again after it had one, and the pace was kept.
+fn check_parallel(heading_part: &str, prepare: impl Fn(&Place)) {
+    if !has("parallel") {
+        return;
+    }
+    let script = blocks()
+        .into_iter()
+        .find(|block| block.language == "sh" && block.text.contains(heading_part))
+        .unwrap();
+    let calls = Arc::new(Mutex::new(BTreeMap::<String, (usize, usize)>::new()));
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let (recorded, started) = (calls.clone(), times.clone());
+    let place = Place::new(Server::new(move |n, request| {
+        started.lock().unwrap().push(Instant::now());
+        let name = prompt(request);
+        let mut calls = recorded.lock().unwrap();
+        let (ok, failed) = calls.entry(name.clone()).or_default();
+        if n % 3 == 1 {
+            *failed += 1;
+            return vec![Step::Send(json_response(503, "{}"))];
+        }
+        *ok += 1;
+        let reply = format!("{} {name}", REPLIES[n % REPLIES.len()]);
+        vec![Step::Send(json_response(200, message(&reply, "end_turn").to_string()))]
+    }));
+    prepare(&place);
+    let names = ["a", "b c", "d'e", "f\"g", "$(id)", "-n", "100%", "é", "sub/x"];
+    for name in names {
+        place.write(&format!("{name}.txt"), format!("text {name}\n"));
+    }
+    let mut runs = 0;
+    while !place.run("sh", &script.text, &[]).status.success() {
+        runs += 1;
+        assert!(runs < 10, "still failing");
+    }
+    assert!(runs > 0);
+    let calls = calls.lock().unwrap();
+    assert_eq!(calls.len(), names.len());
+    assert!(calls.values().all(|(ok, _)| *ok == 1), "{calls:?}");
+    assert!(calls.values().any(|(_, failed)| *failed > 0));
+    for name in names {
+        assert!(place.read(&format!("{name}.md")).contains(&format!("text {name}")));
+    }
+    let times = times.lock().unwrap();
+    let total = times[times.len() - 1] - times[0];
+    let per_minute = 60.0 * (times.len() - 1) as f64 / total.as_secs_f64();
+    assert!(per_minute < 200.0, "{per_minute}");
+}
+
+#[test]
+fn parallel_repeats_failed_calls_only() {
+    check_parallel("--jobs 4", |_| ());
+}
+
+#[test]
+fn parallel_runs_on_several_machines() {
+    check_parallel("--sshloginfile", |place| {
+        place.write("machines", "2/:\n2/:\n");
+        place.write_private(".cloudflare-token", TOKEN);
+    });
+}
+
+#[test]
+fn xargs_stops_when_no_call_can_succeed() {
+    let script = block("Many inputs: xargs", "sh");
+    let prepare = |place: &Place| {
+        for i in 0..12 {
+            place.write(&format!("picture {i}.png"), b"\x89PNG\r\n\x1a\n");
+        }
+    };
+    let replies = |place: &Place| {
+        let has_reply = |i: &i32| place.path(&format!("picture {i}.png.txt")).exists();
+        (0..12).filter(has_reply).count()
+    };
+    for reply in REPLIES {
+        let place = replying(reply);
+        prepare(&place);
+        place.write("picture 0.png.txt", "done before\n");
+        succeeds(&place.run("sh", &script, &[]));
+        assert_eq!(replies(&place), 12);
+        assert_eq!(place.server.requests().len(), 11);
+        assert_eq!(place.read("picture 0.png.txt"), "done before\n");
+        assert_eq!(place.read("picture 7.png.txt"), with_newline(reply));
+    }
+    for failure in FAILURES {
+        let place = failing(failure);
+        prepare(&place);
+        let output = place.run("sh", &script, &[]);
+        assert_eq!(replies(&place), 0);
+        let requests = place.server.requests().len();
+        match failure {
+            3 => assert!(output.status.code() == Some(124) && requests < 8, "{requests}"),
+            4.. => assert_eq!((output.status.code(), requests), (Some(123), 12)),
+            _ => assert_eq!(output.status.code(), Some(123)),
+        }
+    }
+}
+
+#[test]
+fn slurm_task_is_requeued_after_a_temporary_failure() {
+    let script = block("Many inputs: a Slurm array", "sh");
+    let prepare = |place: &Place| {
+        place.write("inputs.txt", "one.txt\nsome dir/two $x.txt\n");
+        place.write("some dir/two $x.txt", "long\n");
+        place.tool("scontrol", "#!/bin/sh\necho \"$@\" >>scontrol.log\n");
+    };
+    let run = |place: &Place, restarts: &str| {
+        place.write("job", &script);
+        place
+            .command("sh")
+            .arg("job")
+            .env("SLURM_ARRAY_TASK_ID", "2")
+            .env("SLURM_ARRAY_JOB_ID", "77")
+            .env("SLURM_RESTART_COUNT", restarts)
+            .output()
+            .unwrap()
+    };
+    let file = "some dir/two $x.txt.md";
+    check_file(file, prepare, |place| run(place, "0"), |status| status);
+    for (failure, restarts, requeued) in
+        [(4, "", true), (4, "4", true), (4, "5", false), (3, "", false)]
+    {
+        let place = failing(failure);
+        prepare(&place);
+        run(&place, restarts);
+        assert_eq!(place.path("scontrol.log").exists(), requeued);
+        if requeued {
+            assert_eq!(place.read("scontrol.log"), "requeue 77_2\n");
+        }
+    }
+    // A task that is run again after its success asks for nothing.
+    let place = replying("A summary.");
+    prepare(&place);
+    succeeds(&run(&place, ""));
+    succeeds(&run(&place, ""));
+    place.server.request();
+}
+
+/// The command of the crontab, without its schedule.
+fn cron_command() -> String {
+    let crontab = block("Every morning: cron", "crontab");
+    let line = crontab.lines().nth(1).unwrap();
+    line.strip_prefix("0 7 * * * ").unwrap().to_owned()
+}
+
+#[test]
+fn cron_job_needs_nothing_from_its_environment() {
+    if !has("flock") {
+        return;
+    }
+    let crontab = block("Every morning: cron", "crontab");
+    let (name, value) = crontab.lines().next().unwrap().split_once('=').unwrap();
+    let command = cron_command();
+    assert!(!command.contains('%'), "cron ends the command there");
+    let prepare = |place: &Place| {
+        fs::create_dir_all(place.path(".local/bin")).unwrap();
+        let found = place.command("sh").args(["-c", "command -v haiku"]).output();
+        let haiku = succeeds(&found.unwrap());
+        symlink(haiku.trim_end(), place.path(".local/bin/haiku")).unwrap();
+        place.write_private(".cloudflare-token", &format!("{TOKEN}\n"));
+    };
+    let run = |place: &Place| {
+        let mut shell = place.command("/bin/sh");
+        shell
+            .args(["-c", &command])
+            .env_clear()
+            .env("HOME", place.folder.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env("CLOUDFLARE_API_BASE_URL", place.server.url())
+            .env(name, value);
+        shell.output().unwrap()
+    };
+    check_file("proverb", prepare, run, |status| status);
+
+    // Nothing to mail after a success, the account and the token of the recipe, one call at a time.
+    let place = replying("Haste makes waste.");
+    prepare(&place);
+    let output = run(&place);
+    assert_eq!((output.stdout, output.stderr), (vec![], vec![]));
+    let request = place.server.request();
+    assert!(request.line.contains(&format!("/accounts/{value}/")));
+    let token = format!("Bearer {TOKEN}");
+    assert_eq!(request.header("authorization"), Some(token.as_str()));
+    let lock = File::open(place.path(".proverb.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(run(&place).status.code(), Some(1));
+    assert_eq!(place.server.requests().len(), 1);
+}
+
+/// The two units, the service first.
+fn units() -> [String; 2] {
+    let units = blocks().into_iter().filter(|block| block.language == "ini");
+    let units: Vec<String> = units.map(|block| block.text).collect();
+    units.try_into().expect("two units")
+}
+
+#[test]
+fn systemd_units_are_valid() {
+    if !has("systemd-analyze") {
+        return;
+    }
+    let place = replying("");
+    let [service, timer] = units();
+    let service = service.replace("/usr/bin/haiku", env!("CARGO_BIN_EXE_haiku"));
+    place.write("proverb.service", service);
+    place.write("proverb.timer", timer);
+    let output = place
+        .command("systemd-analyze")
+        .args(["verify", "--man=no", "./proverb.service", "./proverb.timer"])
+        .output()
+        .unwrap();
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !report.contains("proverb"), "{report}");
+}
+
+#[test]
+fn systemd_service_tries_again_after_a_temporary_failure_only() {
+    let [service, _] = units();
+    let setting = |name: &str| {
+        let found = service.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap_or_else(|| panic!("no {name}")).to_owned()
+    };
+    let command = setting("ExecStart=").replace("/usr/bin/haiku", "haiku");
+    let (account, id) = {
+        let assignment = setting("Environment=");
+        let (name, value) = assignment.split_once('=').unwrap();
+        (name.to_owned(), value.to_owned())
+    };
+    let prepare = |place: &Place| {
+        place.write_private("credentials/token", TOKEN);
+        place.write("state/readme", "");
+    };
+    // The same as in a shell: words in double quotes, variables in braces.
+    let run = |place: &Place| {
+        let mut shell = place.command("sh");
+        shell
+            .args(["-c", &command])
+            .env_remove("CLOUDFLARE_API_TOKEN")
+            .env("CREDENTIALS_DIRECTORY", place.path("credentials"))
+            .env("STATE_DIRECTORY", place.path("state"))
+            .env(&account, &id);
+        shell.output().unwrap()
+    };
+    check_file("state/proverb", prepare, run, |status| status);
+    assert_eq!(setting("Restart="), "on-failure");
+    assert_eq!(setting("RestartPreventExitStatus="), "1 2 3 5");
+}
+
+#[test]
+fn kubernetes_job_retries_a_temporary_failure_only() {
+    let manifest = block("Every morning: a Kubernetes CronJob", "yaml");
+    let value = |name: &str| -> Value {
+        let line = manifest.lines().find_map(|line| line.trim().strip_prefix(name));
+        serde_json::from_str(line.unwrap()).unwrap()
+    };
+    let rule = ["- action: FailJob", "onExitCodes:", "operator: NotIn", "values: [4]"];
+    let lines: Vec<&str> = manifest.lines().map(str::trim).collect();
+    assert!(lines.windows(rule.len()).any(|window| window == rule));
+    let command = value("command: ");
+    let mount = "/run/secrets/haiku";
+    assert!(manifest.contains(&format!("mountPath: {mount}\n")));
+    let run = |place: &Place| {
+        place.write_private("token", TOKEN);
+        let words = command.as_array().unwrap().iter().map(|word| word.as_str().unwrap());
+        let words = words.map(|word| word.replace(mount, place.folder.path().to_str().unwrap()));
+        let words: Vec<String> = words.collect();
+        let mut container = place.command(&words[0]);
+        container.args(&words[1..]).env_remove("CLOUDFLARE_API_TOKEN");
+        container.stdin(Stdio::null()).output().unwrap()
+    };
+    for reply in REPLIES {
+        assert_eq!(succeeds(&run(&replying(reply))), with_newline(reply));
+    }
+    for failure in FAILURES {
+        let code = run(&failing(failure)).status.code();
+        assert_eq!(code, Some(exit_status(failure)));
+    }
 }

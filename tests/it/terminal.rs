@@ -15,7 +15,7 @@ use crate::support::mock_server::{Server, events};
 use crate::support::{check, dry_run, process};
 
 /// The two ends of a terminal that passes output on unchanged.
-fn terminal() -> (File, File) {
+pub fn terminal() -> (File, File) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
