@@ -291,7 +291,9 @@ fn push_hook_shows_what_is_new() {
     // Nothing new, a new branch without commits of its own, and a deletion.
     succeeds(&push(&place, &["main"]));
     succeeds(&push(&place, &["main:other"]));
-    succeeds(&push(&place, &["--delete", "other"]));
+    let deleted = push(&place, &["--delete", "other"]);
+    succeeds(&deleted);
+    assert_eq!(String::from_utf8(deleted.stderr).unwrap(), "");
     asked(2);
     // A history that was rewritten.
     succeeds(&place.git(&["-C", "work", "commit", "-q", "--amend", "-m", "Rewritten"]));
