@@ -34,7 +34,6 @@ const DAY: u64 = 24 * HOUR;
 #[command(
     name = "haiku",
     version,
-    verbatim_doc_comment,
     override_usage = "haiku [OPTIONS] [--] [PROMPT]...",
     args_override_self = true,
     disable_help_flag = true,
@@ -47,7 +46,6 @@ pub struct Args {
     /// first. A word - puts it in another place, with a blank line between it and the words
     /// on either side, and must not be empty: nothing is sent then. From the first word on,
     /// nothing is an option.
-    #[arg(verbatim_doc_comment)]
     pub prompt: Vec<OsString>,
 
     /// Model to use [default: anthropic/claude-haiku-4.5]
@@ -67,7 +65,6 @@ pub struct Args {
         value_name = "FILE",
         value_hint = ValueHint::FilePath,
         conflicts_with = "system",
-        verbatim_doc_comment,
         help_heading = MODEL
     )]
     pub system_file: Option<PathBuf>,
@@ -80,7 +77,6 @@ pub struct Args {
         value_name = "N",
         value_parser = positive_integer,
         allow_negative_numbers = true,
-        verbatim_doc_comment,
         help_heading = MODEL
     )]
     pub max_tokens: Option<u64>,
@@ -109,7 +105,7 @@ pub struct Args {
     ///
     /// If the connection breaks, the text received so far has been printed and the exit
     /// status is 4. With --json, prints one event per line.
-    #[arg(long, overrides_with = "no_stream", verbatim_doc_comment, help_heading = MODEL)]
+    #[arg(long, overrides_with = "no_stream", help_heading = MODEL)]
     pub stream: bool,
 
     /// Print nothing until the reply is complete
@@ -124,27 +120,14 @@ pub struct Args {
     ///
     /// Each message is an object with role and content. PROMPT, if any, is added as the last
     /// user message; without PROMPT, standard input is not read.
-    #[arg(
-        long,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        verbatim_doc_comment,
-        help_heading = MODEL
-    )]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
     pub messages: Option<PathBuf>,
 
     /// Attach an image, PDF or text file (repeatable)
     ///
     /// The type is detected from the content, not the name. Limits: 5 MB per image, 32 MB
     /// per request.
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        verbatim_doc_comment,
-        help_heading = MODEL
-    )]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
     pub attach: Vec<PathBuf>,
 
     /// Cache the prompt's fixed part for 5m or 1h
@@ -152,27 +135,21 @@ pub struct Args {
     /// The fixed part is everything up to the end of attachments and standard input. Calls
     /// that repeat it within this time pay a tenth of the input price for it, if it is at
     /// least 4,096 tokens long.
-    #[arg(long, value_name = "TTL", hide_possible_values = true, verbatim_doc_comment, help_heading = MODEL)]
+    #[arg(long, value_name = "TTL", hide_possible_values = true, help_heading = MODEL)]
     pub cache_prompt: Option<CacheTtl>,
 
     /// Ask for JSON that matches the JSON Schema in FILE
     ///
     /// A reply that is not valid JSON is still printed; the exit status is 5. The reply is
     /// not checked against the schema.
-    #[arg(
-        long,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        verbatim_doc_comment,
-        help_heading = MODEL
-    )]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
     pub schema: Option<PathBuf>,
 
     /// Set any other request property (repeatable)
     ///
     /// For properties without an option of their own, such as stop_sequences, tools and
     /// thinking. The JSON is sent exactly as written. KEY=@FILE reads it from FILE.
-    #[arg(long, value_name = "KEY=JSON", verbatim_doc_comment, help_heading = MODEL)]
+    #[arg(long, value_name = "KEY=JSON", help_heading = MODEL)]
     pub param: Vec<OsString>,
 
     /// Send FILE as the request body, unchanged
@@ -187,7 +164,6 @@ pub struct Args {
             "model", "system", "system_file", "max_tokens", "temperature", "top_p", "top_k", "stream", "no_stream",
             "metadata", "messages", "attach", "cache_prompt", "schema", "param",
         ],
-        verbatim_doc_comment,
         help_heading = MODEL
     )]
     pub body: Option<PathBuf>,
@@ -196,14 +172,7 @@ pub struct Args {
     ///
     /// Only the gateway named "default" is created automatically; any other must already
     /// exist.
-    #[arg(
-        short,
-        long,
-        value_name = "ID",
-        value_parser = identifier,
-        verbatim_doc_comment,
-        help_heading = CONNECTION
-    )]
+    #[arg(short, long, value_name = "ID", value_parser = identifier, help_heading = CONNECTION)]
     pub gateway: Option<String>,
 
     /// Keep the reply in the gateway's cache this long
@@ -215,7 +184,6 @@ pub struct Args {
         value_name = "TIME",
         value_parser = cache_ttl,
         allow_negative_numbers = true,
-        verbatim_doc_comment,
         help_heading = CONNECTION
     )]
     pub cache_ttl: Option<u64>,
@@ -228,7 +196,7 @@ pub struct Args {
     ///
     /// Headers set by haiku itself and headers that carry credentials are rejected:
     /// command-line arguments are visible to every user of the machine.
-    #[arg(short = 'H', long, value_name = "NAME: VALUE", verbatim_doc_comment, help_heading = CONNECTION)]
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", help_heading = CONNECTION)]
     pub header: Vec<OsString>,
 
     /// Cloudflare account ID
@@ -239,26 +207,14 @@ pub struct Args {
     ///
     /// No option takes the token itself: command-line arguments are visible to every user of
     /// the machine.
-    #[arg(
-        long,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        verbatim_doc_comment,
-        help_heading = CONNECTION
-    )]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = CONNECTION)]
     pub token_file: Option<PathBuf>,
 
     /// API base URL
     ///
     /// The default is https://api.cloudflare.com/client/v4. Plain http is allowed only for
     /// loopback addresses.
-    #[arg(
-        long,
-        value_name = "URL",
-        value_hint = ValueHint::Url,
-        verbatim_doc_comment,
-        help_heading = CONNECTION
-    )]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url, help_heading = CONNECTION)]
     pub base_url: Option<String>,
 
     /// Maximum total time [default: 600 seconds]
@@ -274,7 +230,6 @@ pub struct Args {
         allow_negative_numbers = true,
         default_value = "600",
         hide_default_value = true,
-        verbatim_doc_comment,
         help_heading = CONNECTION
     )]
     pub timeout: Duration,
@@ -292,7 +247,6 @@ pub struct Args {
         allow_negative_numbers = true,
         default_value = "2",
         hide_default_value = true,
-        verbatim_doc_comment,
         help_heading = CONNECTION
     )]
     pub retries: u32,
@@ -311,21 +265,14 @@ pub struct Args {
     ///
     /// FILE is replaced atomically once the reply is complete; otherwise it is left
     /// untouched. An unfinished reply (exit status 5) goes to standard output instead.
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        verbatim_doc_comment,
-        help_heading = INPUT_OUTPUT
-    )]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = INPUT_OUTPUT)]
     pub output: Option<PathBuf>,
 
     /// Print the request body without sending it
     ///
     /// Needs neither an account nor a network. With -v, also prints the method, URL and
     /// headers on standard error.
-    #[arg(long, verbatim_doc_comment, help_heading = INPUT_OUTPUT)]
+    #[arg(long, help_heading = INPUT_OUTPUT)]
     pub dry_run: bool,
 
     /// Report retries, token counts and timings on stderr

@@ -2,10 +2,13 @@
 //!
 //! Imports clap and std alone, so that the test that generates the man page can include it by path.
 
+use clap::builder::StyledStr;
 use clap::{Arg, Command};
 
-/// The widest line of `-h`, in columns.
+/// The widest line of both helps, in columns.
 const MAX_COLUMNS: usize = 80;
+
+const USAGE: &str = "Usage: haiku [OPTIONS] [--] [PROMPT]...";
 
 /// Exit status, what it means, what a script does about it.
 pub const EXIT_STATUS: [(u8, &str, &str); 7] = [
@@ -81,53 +84,33 @@ pub const EXAMPLES: [(&str, &str); 9] = [
 
 /// What `-h` prints.
 pub fn summary(command: &Command) -> String {
-    let about = command.get_about().map(ToString::to_string);
-    let mut help =
-        format!("{}\n\nUsage: haiku [OPTIONS] [--] [PROMPT]...\n", about.unwrap_or_default());
-    let mut sections: Vec<(&str, Vec<&Arg>)> = Vec::new();
-    for arg in command.get_arguments() {
-        let heading = arg.get_help_heading().unwrap_or("Arguments");
-        match sections.iter_mut().find(|(known, _)| *known == heading) {
-            Some((_, args)) => args.push(arg),
-            None => sections.push((heading, vec![arg])),
-        }
-    }
-    for (heading, args) in sections {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let mut help = format!("{about}\n\n{USAGE}\n");
+    for (heading, args) in sections(command) {
+        let rows: Vec<_> =
+            args.into_iter().map(|arg| (syntax(arg), text(arg.get_help()))).collect();
+        let option = rows.iter().map(|(option, _)| option.chars().count()).max().unwrap_or(0);
+        let text = rows.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0);
+        let column = (option + 2).min(MAX_COLUMNS - 1 - text);
         help += &format!("\n{heading}:\n");
-        help += &section(&args);
+        help.extend(rows.iter().map(|(option, text)| format!("{option:column$}{text}\n")));
     }
     help
 }
 
-/// The options in one column, what they do in the next.
-fn section(args: &[&Arg]) -> String {
-    let rows: Vec<(String, String)> = args
-        .iter()
-        .map(|arg| (syntax(arg), arg.get_help().map(ToString::to_string).unwrap_or_default()))
-        .collect();
-    let longest =
-        |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.chars().count()).max();
-    let option = longest(&mut rows.iter().map(|(option, _)| option)).unwrap_or(0);
-    let text = longest(&mut rows.iter().map(|(_, text)| text)).unwrap_or(0);
-    let column = (option + 2).min(MAX_COLUMNS - 1 - text);
-    rows.iter().map(|(option, text)| format!("{option:column$}{text}\n")).collect()
-}
-
-fn syntax(arg: &Arg) -> String {
-    let Some(long) = arg.get_long() else {
-        return "  [PROMPT]...".into();
-    };
-    let short = arg.get_short().map_or("    ".into(), |short| format!("-{short}, "));
-    let value = match arg.get_value_names() {
-        Some([name, ..]) if arg.get_action().takes_values() => format!(" <{name}>"),
-        _ => String::new(),
-    };
-    format!("  {short}--{long}{value}")
-}
-
-/// Exit statuses, environment variables, files and examples, as they end `--help`.
-pub fn details() -> String {
-    let mut help = "Exit status:\n".to_owned();
+/// What `--help` prints.
+pub fn reference(command: &Command) -> String {
+    let mut help = paragraphs("", &text(command.get_long_about()));
+    help += &format!("\n{USAGE}\n");
+    for (heading, args) in sections(command) {
+        help += &format!("\n{heading}:\n");
+        for arg in args {
+            let words = text(arg.get_long_help().or(arg.get_help()));
+            help += &format!("{}\n{}\n", syntax(arg), paragraphs("          ", &words));
+        }
+        help.pop();
+    }
+    help += "\nExit status:\n";
     for (status, meaning, remedy) in EXIT_STATUS {
         help += &wrapped(&format!("{status:5}  "), &format!("{meaning}; {remedy}"));
     }
@@ -143,20 +126,57 @@ pub fn details() -> String {
     help.trim_end().to_owned() + "\n"
 }
 
-/// `text` in lines of at most 96 columns, the first after `head`, the others indented as far.
+fn text(help: Option<&StyledStr>) -> String {
+    help.map(ToString::to_string).unwrap_or_default()
+}
+
+/// The options under their headings, in the order in which they are declared.
+fn sections(command: &Command) -> Vec<(&str, Vec<&Arg>)> {
+    let mut sections: Vec<(&str, Vec<&Arg>)> = Vec::new();
+    for arg in command.get_arguments() {
+        let heading = arg.get_help_heading().unwrap_or("Arguments");
+        match sections.last_mut() {
+            Some((last, args)) if *last == heading => args.push(arg),
+            _ => sections.push((heading, vec![arg])),
+        }
+    }
+    sections
+}
+
+fn syntax(arg: &Arg) -> String {
+    let Some(long) = arg.get_long() else {
+        return "  [PROMPT]...".into();
+    };
+    let short = arg.get_short().map_or("    ".into(), |short| format!("-{short}, "));
+    let value = match arg.get_value_names() {
+        Some([name, ..]) if arg.get_action().takes_values() => format!(" <{name}>"),
+        _ => String::new(),
+    };
+    format!("  {short}--{long}{value}")
+}
+
+/// Paragraphs with a blank line between them.
+fn paragraphs(indent: &str, text: &str) -> String {
+    let paragraphs: Vec<_> = text.split("\n\n").map(|text| wrapped(indent, text)).collect();
+    paragraphs.join("\n")
+}
+
+/// `text` in lines of at most 80 columns, the first after `head`, the others indented as far.
 fn wrapped(head: &str, text: &str) -> String {
     let indent = head.chars().count();
     let mut lines = head.to_owned();
     let mut width = indent;
-    for word in text.split(' ') {
-        if width + word.len() > 96 {
-            lines.truncate(lines.trim_end().len());
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if width > indent && width + 1 + length > MAX_COLUMNS {
             lines += &format!("\n{:indent$}", "");
             width = indent;
+        } else if width > indent {
+            lines.push(' ');
+            width += 1;
         }
         lines += word;
-        lines.push(' ');
-        width += word.chars().count() + 1;
+        width += length;
     }
-    lines.trim_end().to_owned() + "\n"
+    lines + "\n"
 }

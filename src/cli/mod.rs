@@ -4,7 +4,6 @@ pub mod args;
 mod help;
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{anyhow, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -34,7 +33,7 @@ pub fn parse(arguments: Vec<OsString>) -> anyhow::Result<Invocation> {
     let (options, prompt) = split(&command, &arguments)?;
     let matches = match command.try_get_matches_from_mut(options) {
         Ok(matches) => matches,
-        Err(error) => return explain(&error, &mut command, options),
+        Err(error) => return explain(&error, &command, options),
     };
     let mut args = Args::from_arg_matches(&matches)?;
     args.prompt = prompt.to_vec();
@@ -104,7 +103,7 @@ fn generated(what: Generated) -> &'static str {
 /// clap's findings, which span paragraphs, in one line. Help and version are findings too.
 fn explain(
     error: &clap::Error,
-    command: &mut Command,
+    command: &Command,
     arguments: &[OsString],
 ) -> anyhow::Result<Invocation> {
     let context = |kind| match error.get(kind) {
@@ -116,9 +115,8 @@ fn explain(
     let name = |kind| context(kind).split(' ').next().unwrap_or_default();
     let option = name(ContextKind::InvalidArg);
     match error.kind() {
-        ErrorKind::DisplayHelp if asks_for_details(arguments) => {
-            let help = command.render_long_help().to_string();
-            Ok(Invocation::Print(help + "\n" + &help::details()))
+        ErrorKind::DisplayHelp if arguments.iter().any(|argument| argument == "--help") => {
+            Ok(Invocation::Print(help::reference(command)))
         }
         ErrorKind::DisplayHelp => Ok(Invocation::Print(help::summary(command))),
         ErrorKind::DisplayVersion => Ok(Invocation::Print(command.render_version())),
@@ -166,10 +164,6 @@ fn explain(
             shorten(&error.kind().to_string(), MAX_VALUE_CHARS)
         ),
     }
-}
-
-fn asks_for_details(arguments: &[OsString]) -> bool {
-    arguments.iter().any(|argument| argument.as_bytes() == b"--help")
 }
 
 fn invalid(option: &str, value: &str, why: &str) -> anyhow::Error {
