@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
@@ -109,7 +109,7 @@ impl Request {
     /// A body larger than the API's limit.
     pub fn new(args: &Args, stream: bool, input: Input) -> anyhow::Result<Request> {
         let request = match input {
-            Input::Body(body) => Request { stream: asks_for_stream(&body), body },
+            Input::Body { json, stream } => Request { body: json, stream },
             Input::Turn(turn) => Request { body: build(args, stream, *turn)?, stream },
         };
         let length = request.body.len();
@@ -120,14 +120,6 @@ impl Request {
         );
         Ok(request)
     }
-}
-
-fn asks_for_stream(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Stream {
-        stream: Option<bool>,
-    }
-    serde_json::from_slice(body).is_ok_and(|Stream { stream }| stream == Some(true))
 }
 
 fn build(args: &Args, stream: bool, turn: Turn) -> anyhow::Result<Vec<u8>> {
@@ -174,7 +166,9 @@ fn content(
         None if prompt.parts.is_empty() => {}
         None => blocks.push(text_block(Part { text: prompt.into_text(), is_words: true })),
         Some(ttl) => {
-            blocks.extend(prompt.parts.into_iter().map(text_block));
+            // The API refuses a text block without a word.
+            let parts = prompt.parts.into_iter().filter(|part| !part.text.trim().is_empty());
+            blocks.extend(parts.map(text_block));
             mark(&mut blocks, ttl);
         }
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{ArgAction, Parser, ValueEnum, ValueHint, value_parser};
+use clap::{ArgAction, Parser, ValueEnum, ValueHint};
 
 /// The model's maximum, by the catalogue.
 pub const DEFAULT_MAX_TOKENS: u64 = 8192;
@@ -243,7 +243,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "N",
-        value_parser = value_parser!(u32).range(0..=10),
+        value_parser = retries,
         allow_negative_numbers = true,
         default_value = "2",
         hide_default_value = true,
@@ -342,6 +342,13 @@ fn fraction(text: &str) -> Result<f64, &'static str> {
     }
 }
 
+fn retries(text: &str) -> Result<u32, &'static str> {
+    match text.parse() {
+        Ok(number) if number <= 10 => Ok(number),
+        _ => Err("must be an integer from 0 to 10"),
+    }
+}
+
 /// A time as timeout(1) takes it: `90`, `1.5m`, `2h`.
 fn time(text: &str) -> Result<Duration, &'static str> {
     const EXPECTED: &str = "expected seconds, or a number with s, m, h or d";
@@ -356,7 +363,7 @@ fn time(text: &str) -> Result<Duration, &'static str> {
         return Err(EXPECTED);
     }
     let number: f64 = number.parse().map_err(|_| EXPECTED)?;
-    Duration::try_from_secs_f64(number * unit as f64).map_err(|_| EXPECTED)
+    Ok(Duration::try_from_secs_f64(number * unit as f64).unwrap_or(Duration::MAX))
 }
 
 fn timeout(text: &str) -> Result<Duration, &'static str> {
@@ -398,6 +405,7 @@ mod tests {
             assert!(time(text).is_err(), "{text}");
         }
         assert!(timeout("0").is_err() && timeout("86401").is_err() && timeout("1d").is_ok());
+        assert_eq!(timeout(&"9".repeat(400)), Err("must be above 0 and at most one day"));
         assert_eq!(cache_ttl("1.5m"), Ok(90));
         assert!(
             cache_ttl("59").is_err() && cache_ttl("60.5").is_err() && cache_ttl("32d").is_err()

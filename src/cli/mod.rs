@@ -238,7 +238,7 @@ mod tests {
             ),
             (&["--top-k", "0"], "invalid --top-k '0': must be a positive integer"),
             (&["-t", "2"], "invalid --temperature '2': must be a number from 0 to 1"),
-            (&["--retries", "11"], "invalid --retries '11': 11 is not in 0..=10"),
+            (&["--retries", "11"], "invalid --retries '11': must be an integer from 0 to 10"),
             (
                 &["-g", "a b"],
                 "invalid --gateway 'a b': must be non-empty and contain only letters, digits, - and _",

@@ -70,15 +70,17 @@ fn read_one(path: &Path) -> anyhow::Result<Attachment> {
             );
             let text = decode(bytes, &name)?;
             ensure!(!super::is_blank(&text), "{name} is empty");
-            Ok(Attachment::Text { title: title(path), text })
+            Ok(Attachment::Text { title: title(path, &name)?, text })
         }
     }
 }
 
-fn title(path: &Path) -> String {
+fn title(path: &Path, name: &str) -> anyhow::Result<String> {
     match path.file_name() {
-        Some(name) if path != "-" => name.to_string_lossy().into(),
-        _ => "standard input".into(),
+        Some(title) if path != "-" => {
+            Ok(source::argument(title, &format!("the file name of {name}"))?.into())
+        }
+        _ => Ok("standard input".into()),
     }
 }
 

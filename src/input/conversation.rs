@@ -1,17 +1,14 @@
 //! The conversation of `--messages`: a JSON array or JSON Lines, each message checked, none rewritten.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{is_blank, json, read};
+use super::json::{self, Object};
+use super::{is_blank, read};
 use crate::error::shorten;
-
-/// The properties of a JSON object, as they are spelled.
-type Object<'a> = HashMap<String, &'a RawValue>;
 
 /// Messages as they were given: key order and number spelling reach the body unchanged.
 #[derive(Debug, Default)]
@@ -102,7 +99,7 @@ fn check(message: &RawValue) -> anyhow::Result<(Role, String)> {
         _ => bail!("role must be \"user\" or \"assistant\" (use --system for a system prompt)"),
     };
     let content = object.get("content").context("content is missing")?;
-    if let Some(text) = parse::<String>(content) {
+    if let Some(text) = parse_string(content) {
         ensure!(!is_blank(&text), "content is blank");
         return Ok((role, text));
     }
@@ -121,7 +118,7 @@ fn check_block(block: &RawValue) -> anyhow::Result<String> {
     let kind = block.get("type").and_then(|kind| parse::<String>(kind));
     let kind = kind.context("type must be a string")?;
     let text = match block.get("text") {
-        Some(text) => parse::<String>(text).context("text must be a string")?,
+        Some(text) => parse_string(text).context("text must be a string")?,
         None => String::new(),
     };
     ensure!(kind != "text" || !is_blank(&text), "text is blank");
@@ -148,6 +145,12 @@ fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Option<T> {
     serde_json::from_str(value.get()).ok()
 }
 
+/// A string, in its JSON spelling if it holds half a character, which no text can.
+fn parse_string(value: &RawValue) -> Option<String> {
+    let json = value.get();
+    parse(value).or_else(|| Some(json.strip_prefix('"')?.strip_suffix('"')?.into()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +172,8 @@ mod tests {
         assert_eq!(messages("[]").unwrap(), Vec::<String>::new());
         let blocks = r#"{"role":"user","content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral","ttl":"1h"}},{"type":"image","n":1.50}]}"#;
         assert_eq!(messages(blocks).unwrap(), vec![blocks.to_owned()]);
+        let half = r#"{"role":"user","content":"a\ud83e"}"#;
+        assert_eq!(messages(half).unwrap(), vec![half.to_owned()]);
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! JSON from the user: errors in plain words, and values that keep their spelling.
 
-use anyhow::anyhow;
+use std::collections::HashMap;
+
+use anyhow::{anyhow, ensure};
 use serde::Deserialize;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
+
+/// The properties of a JSON object, as they are spelled.
+pub type Object<'a> = HashMap<String, &'a RawValue>;
 
 /// Parses one JSON value; `name` says where it came from.
 ///
@@ -19,8 +24,18 @@ pub fn parse<'a, T: Deserialize<'a>>(text: &'a str, name: &str) -> anyhow::Resul
 /// Text that is not one JSON object.
 pub fn object(text: &str, name: &str) -> anyhow::Result<Box<RawValue>> {
     let value: Box<RawValue> = parse(text, name)?;
-    anyhow::ensure!(value.get().starts_with('{'), "{name} must be a JSON object");
+    ensure!(value.get().starts_with('{'), "{name} must be a JSON object");
     Ok(value)
+}
+
+/// The properties of one JSON object, as they are spelled; the last of a repeated one counts.
+///
+/// # Errors
+/// Text that is not one JSON object.
+pub fn properties<'a>(text: &'a str, name: &str) -> anyhow::Result<Object<'a>> {
+    let value: &RawValue = parse(text, name)?;
+    ensure!(value.get().starts_with('{'), "{name} must be a JSON object");
+    parse(value.get(), name)
 }
 
 /// What is wrong, without serde's own words.

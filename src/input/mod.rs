@@ -24,8 +24,11 @@ pub const MAX_REQUEST_BYTES: usize = 32_000_000;
 /// Everything that goes into the request body.
 #[derive(Debug)]
 pub enum Input {
-    /// `--body`: the body as it is sent.
-    Body(Vec<u8>),
+    /// `--body`: the body as it is sent, and whether it asks for a stream.
+    Body {
+        json: Vec<u8>,
+        stream: bool,
+    },
     Turn(Box<Turn>),
 }
 
@@ -49,7 +52,7 @@ pub fn read(
     reporter: &Reporter,
 ) -> anyhow::Result<Input> {
     if let Some(path) = &args.body {
-        return Ok(Input::Body(parameters::read_body(path)?));
+        return parameters::read_body(path);
     }
     let attachments = attachment::read(&args.attach)?;
     if !attachments.is_empty() {

@@ -4,11 +4,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::{is_blank, json, read};
+use super::{Input, is_blank, json, read};
 use crate::cli::args::Args;
 
 /// Properties of the body that an option sets, and the option.
@@ -77,21 +75,17 @@ fn read_schema(path: &Path) -> anyhow::Result<Box<RawValue>> {
 
 /// `output_config` with the schema as its first property, the others as they are spelled.
 fn with_schema(schema: &RawValue, given: Option<Box<RawValue>>) -> anyhow::Result<Box<RawValue>> {
-    #[derive(Deserialize)]
-    struct OutputConfig {
-        format: Option<IgnoredAny>,
-    }
+    const NAME: &str = "--param output_config";
     let given = given.as_deref().map_or("{}", RawValue::get);
-    let OutputConfig { format } = json::parse(given, "--param output_config")?;
     ensure!(
-        format.is_none(),
-        "--schema and a format in --param output_config cannot be used together"
+        !json::properties(given, NAME)?.contains_key("format"),
+        "--schema and a format in {NAME} cannot be used together"
     );
     let others = given.trim_start_matches('{').trim_start();
     let comma = if others.starts_with('}') { "" } else { "," };
     let schema = schema.get();
     let merged = format!(r#"{{"format":{{"type":"json_schema","schema":{schema}}}{comma}{others}"#);
-    RawValue::from_string(merged).context("--param output_config must be a JSON object")
+    Ok(RawValue::from_string(merged)?)
 }
 
 /// The properties that `--param` sets, in order; the last of a repeated key wins.
@@ -129,24 +123,16 @@ fn parse_param(param: &str) -> anyhow::Result<(&str, Box<RawValue>)> {
 ///
 /// # Errors
 /// A file that cannot be read, or is not one JSON object with the required properties.
-pub fn read_body(path: &Path) -> anyhow::Result<Vec<u8>> {
-    #[derive(Deserialize)]
-    struct Body {
-        model: Option<IgnoredAny>,
-        messages: Option<IgnoredAny>,
-        max_tokens: Option<IgnoredAny>,
-    }
+pub fn read_body(path: &Path) -> anyhow::Result<Input> {
     let name = read::name(path, "--body");
     let text = read::without_trailing_line_breaks(read::text(path, "--body")?);
-    let body: &RawValue = json::parse(&text, &name)?;
-    ensure!(body.get().starts_with('{'), "{name} must be a JSON object");
-    let body: Body = json::parse(body.get(), &name)?;
-    for (key, value) in
-        [("model", body.model), ("messages", body.messages), ("max_tokens", body.max_tokens)]
-    {
-        ensure!(value.is_some(), "{name} has no {key}, which every request needs");
+    let properties = json::properties(&text, &name)?;
+    let property = |key: &str| properties.get(key).map_or("null", |value| value.get());
+    for key in ["model", "messages", "max_tokens"] {
+        ensure!(property(key) != "null", "{name} has no {key}, which every request needs");
     }
-    Ok(text.into_bytes())
+    let stream = property("stream") == "true";
+    Ok(Input::Body { json: text.into_bytes(), stream })
 }
 
 #[cfg(test)]

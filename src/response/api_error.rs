@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::lenient_value;
 use crate::client::RetryHeaders;
 use crate::client::token::Token;
 use crate::error::{Error, ExitStatus, Redacted};
@@ -33,7 +34,7 @@ impl ApiError {
     /// Parses the body of an error: JSON of any known shape, or else a page or plain text.
     pub fn parse(body: &[u8]) -> ApiError {
         let body = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BYTES)]);
-        let Ok(Value::Object(object)) = serde_json::from_str(&body) else {
+        let Some(Value::Object(object)) = lenient_value(&body) else {
             return ApiError::new(&words_of_page(&body));
         };
         let mut error = ApiError::default();
@@ -285,6 +286,7 @@ mod tests {
                 "Forbidden: No access",
                 vec![],
             ),
+            (r#"{"error":{"code":7,"message":"a\ud83e"}}"#, "a\u{fffd}", vec![7]),
             (r#"{"odd":1}"#, r#"{"odd":1}"#, vec![]),
             ("error code: 1010", "error code: 1010", vec![]),
             ("", "", vec![]),

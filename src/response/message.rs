@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::api_error::{self, ApiError, MAX_ERROR_BYTES};
 use super::reply::Reply;
 use super::text::JsonText;
-use super::{Reading, invalid_json, lenient, malformed};
+use super::{Reading, invalid_json, lenient, lenient_value, malformed};
 use crate::client::token::Token;
 use crate::error::Error;
 use crate::output::{MAX_REPLY_BYTES, Output, OutputFormat, too_large};
@@ -24,16 +24,17 @@ type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
 /// A content block, of which only text is read.
 #[derive(Deserialize)]
 pub struct Block<'a> {
-    #[serde(rename = "type")]
-    kind: BlockKind,
+    #[serde(borrow, rename = "type")]
+    kind: &'a RawValue,
     #[serde(borrow)]
     text: Option<&'a RawValue>,
 }
 
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[derive(Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 enum BlockKind {
     Text,
+    #[default]
     #[serde(other)]
     Other,
 }
@@ -44,7 +45,7 @@ impl Block<'_> {
     /// # Errors
     /// A text block whose text is not a string.
     pub fn read(&self, reply: &mut Reply, text: &mut Vec<u8>, token: &Token) -> Result<(), Error> {
-        match (self.kind, self.text) {
+        match (lenient(Some(self.kind)).unwrap_or_default(), self.text) {
             (BlockKind::Text, Some(json)) => {
                 let JsonText(piece) = serde_json::from_str(json.get())
                     .map_err(|error| invalid_json(&error, token))?;
@@ -141,7 +142,7 @@ fn unwrap<'a>(status: u16, body: &'a str, token: &Token) -> Result<Object<'a>, E
         if message.get("state").is_some_and(|state| state.get() == "\"Failed\"") {
             return Err(ApiError::new("its state is Failed").into_failed_request(status, token));
         }
-        match message.get("result").filter(|result| result.get() != "null") {
+        match message.get("result").filter(|result| result.get().starts_with('{')) {
             Some(result) => message = object(result.get())?,
             None => break,
         }
@@ -155,7 +156,7 @@ fn reported_error(error: &RawValue) -> Option<ApiError> {
     if json.len() > MAX_ERROR_BYTES {
         return Some(ApiError::parse(json.as_bytes()));
     }
-    let value = serde_json::from_str(json).ok()?;
+    let value = lenient_value(json)?;
     api_error::says_something(&value)
         .then(|| ApiError::parse(format!(r#"{{"error":{json}}}"#).as_bytes()))
 }

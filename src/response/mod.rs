@@ -10,6 +10,7 @@ mod text;
 use std::io::{self, Read};
 
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::client::Response;
@@ -74,7 +75,8 @@ fn error_body(body: impl Read) -> Vec<u8> {
             // A page that was cut still begins with its first words.
             Ok(0) | Err(_) => return bytes,
         }
-        if bytes.ends_with(b"}") && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() {
+        let is_end = matches!(bytes.trim_ascii_end().last(), Some(b'}' | b']'));
+        if is_end && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() {
             return bytes;
         }
     }
@@ -83,6 +85,12 @@ fn error_body(body: impl Read) -> Vec<u8> {
 /// What a server says beside the reply, if it has the expected shape.
 fn lenient<'a, T: serde::Deserialize<'a>>(value: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(value?.get()).ok()
+}
+
+/// The same for what may hold text that the server cut, half a character at its end.
+fn lenient_value(json: &str) -> Option<Value> {
+    let value = serde_json::from_str(json);
+    value.or_else(|_| serde_json::from_str(&text::replace_lone_surrogates(json))).ok()
 }
 
 fn malformed(message: &str) -> Error {

@@ -4,11 +4,10 @@ use std::time::Instant;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::lenient;
 use super::text::TextJoiner;
+use super::{lenient, lenient_value};
 use crate::client::Response;
 use crate::client::token::Token;
 use crate::error::{Error, ExitStatus, Redacted};
@@ -85,7 +84,8 @@ impl Reply {
     /// Takes over why the model stopped.
     pub fn set_stop(&mut self, reason: Option<&RawValue>, details: Option<&RawValue>) {
         self.stop_reason = lenient(reason).or(self.stop_reason.take());
-        let details = lenient::<Value>(details).filter(|details| !details.is_null());
+        let details = details.and_then(|details| lenient_value(details.get()));
+        let details = details.filter(|details| !details.is_null());
         let explanation = details.map(|details| {
             let words = ["explanation", "message", "reason", "category"];
             let words = words.iter().find_map(|key| details.get(key)?.as_str());

@@ -248,8 +248,8 @@ impl<'r> Stream<'r> {
     fn take_data(&mut self, kind: EventKind, data: &[u8]) -> Result<(), Error> {
         match kind {
             EventKind::MessageStart => {
-                let MessageStart { message } = self.parse(data)?;
-                let message: Option<WithUsage> = lenient(message);
+                let start: Option<MessageStart> = lenient(Some(self.parse(data)?));
+                let message: Option<WithUsage> = lenient(start.and_then(|start| start.message));
                 self.reply.set_usage(message.and_then(|message| message.usage));
             }
             EventKind::ContentBlockStart => {

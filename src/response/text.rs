@@ -98,6 +98,31 @@ impl TextJoiner {
     }
 }
 
+/// JSON in which no half of a surrogate pair stands alone, for a parser that takes none.
+pub fn replace_lone_surrogates(json: &str) -> String {
+    let unit = |escape: &str| {
+        let digits = escape.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut replaced = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        replaced.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let (escape, length) = match (unit(rest), rest.get(6..).and_then(unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (&rest[..12], 12),
+            (Some(0xd800..=0xdfff), _) => ("\\ufffd", 6),
+            _ => {
+                let end = rest.char_indices().nth(2).map_or(rest.len(), |(at, _)| at);
+                (&rest[..end], end)
+            }
+        };
+        replaced.push_str(escape);
+        rest = &rest[length..];
+    }
+    replaced + rest
+}
+
 /// Where the next surrogate begins.
 fn find_surrogate(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
@@ -167,6 +192,20 @@ mod tests {
             (&[r#""\ud83e\udd80퟿\ue000""#], "🦀\u{d7ff}\u{e000}"),
         ] {
             assert_eq!(joined(&[pieces]), expected, "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn halves_of_characters_in_json_are_replaced() {
+        for (json, expected) in [
+            (r#""a\ud83e""#, r#""a\ufffd""#),
+            (r#""\udd80b\ud83e\n\ud83ex""#, r#""\ufffdb\ufffd\n\ufffdx""#),
+            (r#""\ud83e\udd80\\ud83e\u00e9é\é""#, r#""\ud83e\udd80\\ud83e\u00e9é\é""#),
+            (r#""\ud83e\ud83e\udd80""#, r#""\ufffd\ud83e\udd80""#),
+            (r"\ud8", r"\ud8"),
+            (r"\", r"\"),
+        ] {
+            assert_eq!(replace_lone_surrogates(json), expected);
         }
     }
 

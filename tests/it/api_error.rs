@@ -2,12 +2,13 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::json;
 
-use crate::support::mock_server::{JSON, Server, http};
+use crate::support::mock_server::{JSON, Server, Step, http, raw_http};
 use crate::support::{Folder, TOKEN, ask, check, haiku_at, one_line, stderr};
 
 #[test]
@@ -118,4 +119,65 @@ fn a_token_echoed_in_a_stream_is_redacted() {
             .stdout("")
             .stderr(contains(&TOKEN[..6]).not());
     }
+}
+
+#[test]
+fn only_an_error_about_the_token_advises_to_check_it() {
+    for (status, body, part) in [
+        (
+            401,
+            r#"{"success":false,"error":[{"code":2009,"message":"Unauthorized"}]}"#,
+            "provider key",
+        ),
+        (
+            403,
+            r#"{"success":false,"error":{"message":"Blocked by policy"}}"#,
+            "Blocked by policy\n",
+        ),
+        (403, "error code: 1010", "blocked this client or network"),
+        (200, r#"{"success":false,"errors":[{"code":2009,"message":"x"}]}"#, "provider key"),
+    ] {
+        let error = ask(&Server::json(status, body), &["hi"]).code(3).stderr(one_line(&[part]));
+        error.stderr(contains("Workers AI Read").not()).stderr(contains("TOKEN").not());
+    }
+}
+
+#[test]
+fn problem_details_are_read() {
+    for (body, words) in [
+        (r#"{"detail":"Not here"}"#, "Not here"),
+        (r#"{"detail":[{"loc":["body"],"msg":"field required"}]}"#, "field required"),
+        (
+            r#"{"type":"about:blank","title":"Bad","status":400,"detail":"No model"}"#,
+            "Bad: No model",
+        ),
+        (r#"{"type":"about:blank","title":"Bad"}"#, "Bad"),
+    ] {
+        let problem = ("content-type", "application/problem+json");
+        let server = Server::sending(http(400, &[problem], body));
+        ask(&server, &["hi"]).code(3).stderr(format!("haiku: HTTP 400: {words}\n"));
+    }
+}
+
+#[test]
+fn the_body_of_an_error_is_not_waited_for_once_its_json_has_ended() {
+    for body in [r#"{"error":{"message":"why"}}"#, "{\"error\":{\"message\":\"why\"}}\r\n"] {
+        let start = Instant::now();
+        ask(&unfinished_error(body), &["hi"]).code(3).stderr("haiku: HTTP 400: why\n");
+        assert!(start.elapsed() < Duration::from_secs(3));
+    }
+}
+
+#[test]
+fn the_body_of_an_error_is_waited_for_five_seconds() {
+    let start = Instant::now();
+    ask(&unfinished_error("plain words"), &["hi"]).code(3).stderr("haiku: HTTP 400: plain words\n");
+    let elapsed = start.elapsed().as_secs_f64();
+    assert!((4.9..10.0).contains(&elapsed), "{elapsed}");
+}
+
+/// Sends an error whose body never ends.
+fn unfinished_error(body: &str) -> Server {
+    let head = raw_http(400, &[("content-length", "500")], body);
+    Server::always(vec![Step::Send(head), Step::Hold])
 }

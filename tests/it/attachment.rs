@@ -1,11 +1,15 @@
 //! `--attach`: what is read, what is sent, what is rejected.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::mock_server::Server;
-use crate::support::{Folder, ask, check, dry_run, haiku, one_line};
+use crate::support::{Folder, ask, check, dry_run, error_line, haiku, one_line};
 
 const FILES: [(&str, &[u8], &str, &str); 5] = [
     ("a.png", b"\x89PNG\r\n\x1a\n and more", "image", "image/png"),
@@ -78,9 +82,13 @@ fn attachments_follow_the_conversation() {
 fn unsupported_and_unreadable_files_are_rejected() {
     let folder = Folder::new();
     let server = Server::documented();
-    for (name, bytes) in
-        [("a.png", "BM\0....."), ("empty.png", ""), ("blank.txt", " \n"), ("bin", "a\0")]
-    {
+    for (name, bytes) in [
+        ("a.png", "BM\0....."),
+        ("empty.png", ""),
+        ("blank.txt", " \n"),
+        ("bin", "a\0"),
+        ("bom", "\u{feff}"),
+    ] {
         let file = folder.write(name, bytes);
         ask(&server, &["-a", &file, "hi"]).code(2).stderr(one_line(&["--attach", &file]));
     }
@@ -105,4 +113,42 @@ fn files_over_the_size_limits_are_rejected() {
     check(haiku().args(["--dry-run", "-a", &pdf, "hi"])).success();
     ask(&server, &["-a", &pdf, "-a", &pdf, "hi"]).code(2).stderr(one_line(&["large.pdf", "32 MB"]));
     assert!(server.requests().is_empty());
+}
+
+#[test]
+fn text_that_is_not_utf8_is_rejected() {
+    let folder = Folder::new();
+    let latin_1 = folder.write("latin-1.txt", b"caf\xe9");
+    let parts = ["--attach", "latin-1.txt", "offset 3", "iconv"];
+    check(haiku().args(["--dry-run", "-a", &latin_1])).code(2).stderr(one_line(&parts));
+    // A title is text too; of other files the name is not sent.
+    let name = OsStr::from_bytes(b"caf\xe9");
+    for (bytes, code) in [(&b"text"[..], 2), (FILES[0].1, 0)] {
+        fs::write(folder.path("").join(name), bytes).unwrap();
+        let mut command = haiku();
+        check(command.args(["--dry-run", "-a"]).arg(name).current_dir(folder.path(""))).code(code);
+    }
+}
+
+#[test]
+fn a_prompt_word_that_names_a_file_causes_a_warning() {
+    let folder = Folder::new();
+    for name in ["a.md", "b.md", "c\u{1b}.md", "-"] {
+        folder.write(name, "text");
+    }
+    let warning = "haiku: warning: 'b.md' is sent as text, but is the name of a file; ";
+    for (args, part) in [
+        (&["-a", "a.md", "b.md", "c\u{1b}.md"][..], warning),
+        (&["-a", "a.md", "What", "is", "b.md"], warning),
+        (&["-a", "a.md", "--", "c\u{1b}.md"], "'c^[.md'"),
+        (&["-a", "a.md", "-a", "b.md", "What is b.md?"], ""),
+        (&["-a", "a.md", "-"], ""),
+        (&["-a", "a.md", "."], ""),
+        (&["-q", "-a", "a.md", "b.md"], ""),
+        (&["b.md"], ""),
+    ] {
+        let mut command = haiku();
+        command.arg("--dry-run").args(args).write_stdin("in").current_dir(folder.path(""));
+        check(&mut command).success().stderr(error_line(part));
+    }
 }

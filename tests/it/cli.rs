@@ -12,14 +12,12 @@ const MAX_ERROR_BYTES: usize = 500;
 
 #[test]
 fn short_help_fits_one_screen() {
-    let fits = predicate::function(|help: &str| {
-        help.lines().count() <= 48 && help.lines().all(|line| line.chars().count() <= 100)
-    });
-    check(haiku().arg("-h"))
-        .success()
-        .stdout(contains("Usage: haiku [OPTIONS] "))
-        .stdout(fits.fn_name("fits one screen"))
-        .stderr("");
+    let expected = include_str!("../data/help.txt");
+    assert!(expected.lines().count() <= 48);
+    assert!(expected.lines().all(|line| line.chars().count() <= 80));
+    for args in [&["-h"][..], &["-nh", "prompt"], &["--stream", "-h", "--", "-x"]] {
+        check(haiku().args(args)).success().stdout(expected).stderr("");
+    }
 }
 
 #[test]
@@ -49,6 +47,15 @@ fn unknown_and_malformed_options_are_rejected() {
         (&["-x", "hi"], "-x"),
         (&["--stream=yes", "hi"], "--stream"),
         (&["--model"], "--model"),
+        (&["--messages", "-n", "hi"], "--messages needs a value"),
+        (&["--no", "hi"], "'--no'"),
+        (&["-nx", "hi"], "'-x'"),
+        (&["---"], "'---'"),
+        (&["--\n\u{1b}[31m", "hi"], "'--^J^[[31m'"),
+        (&["hi", "-n"], "'-n' after the first prompt word; put options first"),
+        (&["hi", "--base-url=https://x.example"], "'--base-url=https://x.example' after"),
+        (&["-n", "hi", "--", "ho"], "'--' after the first prompt word"),
+        (&["-", "hi", "-q"], "'-q' after the first prompt word"),
     ] {
         check(haiku().args(args)).code(2).stderr(one_line(&[part]));
     }
@@ -97,4 +104,18 @@ fn errors_are_one_line_even_with_backtraces_enabled() {
         command.envs(backtraces).args(args).arg("hi");
         check(&mut command).code(code).stdout("").stderr(one_line(&[part]));
     }
+}
+
+#[test]
+fn generate_prints_the_files_that_are_shipped() {
+    let shipped = [
+        ("man", include_str!("../../man/haiku.1")),
+        ("complete-bash", include_str!("../../completions/haiku.bash")),
+        ("complete-zsh", include_str!("../../completions/_haiku")),
+        ("complete-fish", include_str!("../../completions/haiku.fish")),
+    ];
+    for (what, expected) in shipped {
+        check(haiku().args(["--generate", what])).success().stdout(expected).stderr("");
+    }
+    check(haiku().arg("--generate=x")).code(2).stderr(one_line(&shipped.map(|(what, _)| what)));
 }

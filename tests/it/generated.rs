@@ -119,7 +119,8 @@ fn details() -> Roff {
 /// Files are offered only for options that take files.
 fn completion(shell: impl Generator) -> String {
     let mut command = args::Args::command().mut_args(|arg| {
-        let is_text = arg.get_action().takes_values() && arg.get_value_hint() == ValueHint::Unknown;
+        let is_text =
+            arg.get_action().takes_values() && arg.get_value_hint() != ValueHint::FilePath;
         if is_text { arg.value_hint(ValueHint::Other) } else { arg }
     });
     // zsh would take what follows a colon for the action to complete with.
@@ -199,18 +200,33 @@ fn bash_completes_from_the_shipped_file() {
 }
 
 #[test]
-fn bash_completes_files() {
+fn bash_completes_files_only_for_options_that_take_files() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("chat.jsonl"), "").unwrap();
-    let script = format!(
-        "source '{}'; COMP_WORDS=(haiku --messages ch); COMP_CWORD=2; _haiku haiku ch --messages; \
-         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-        shipped("completions/haiku.bash")
-    );
-    let mut command = Command::new("bash");
-    command.args(["--norc", "-c", &script]).current_dir(&folder);
-    if let Some(words) = tool(&mut command) {
-        assert_eq!(words, "chat.jsonl\n");
+    for (option, expected) in [
+        ("--messages", "chat.jsonl"),
+        ("--attach", "chat.jsonl"),
+        ("--system-file", "chat.jsonl"),
+        ("--schema", "chat.jsonl"),
+        ("--body", "chat.jsonl"),
+        ("--token-file", "chat.jsonl"),
+        ("--output", "chat.jsonl"),
+        ("--model", "ch"),
+        ("--system", "ch"),
+        ("--param", "ch"),
+        ("--header", "ch"),
+        ("--base-url", "ch"),
+    ] {
+        let script = format!(
+            "source '{}'; COMP_WORDS=(haiku {option} ch); COMP_CWORD=2; _haiku haiku ch {option}; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            shipped("completions/haiku.bash")
+        );
+        let mut command = Command::new("bash");
+        command.args(["--norc", "-c", &script]).current_dir(&folder);
+        if let Some(words) = tool(&mut command) {
+            assert_eq!(words, format!("{expected}\n"), "{option}");
+        }
     }
 }
 

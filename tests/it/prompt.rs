@@ -27,6 +27,11 @@ fn standard_input_and_words_are_joined() {
         (&["Before:", "-", "after", "it"], "x\n", "Before:\n\nx\n\nafter it"),
         (&["-n", "only", "words"], "unread", "only words"),
         (&["--", "--json", "-x"], "", "--json -x"),
+        (&["--", "-n", "--", "-h"], "", "-n -- -h"),
+        (&["--", "a", "-", "-b"], "x\n", "a\n\nx\n\n-b"),
+        (&["- item", "-\t", "- item"], "", "- item -\t - item"),
+        (&["-s", "--", "a"], "", "a"),
+        (&[], "\u{feff}\u{feff}x\r\n\n", "\u{feff}x"),
         (&["é 日本", "  two  blanks  "], "", "é 日本   two  blanks  "),
     ] {
         assert_eq!(prompt(args, stdin), expected, "{args:?}");
@@ -60,10 +65,15 @@ fn blank_prompts_are_rejected() {
 #[test]
 fn standard_input_can_be_used_only_once() {
     let server = Server::documented();
-    for args in
-        [&["-", "-"][..], &["-n", "-"], &["--messages", "-", "-n"], &["--messages", "-", "-", "x"]]
-    {
-        check(haiku_at(&server).args(args).write_stdin("x")).code(2).stderr(one_line(&["-"]));
+    let mut calls = vec!["- -".to_owned(), "-n -".into(), "-n --body -".into()];
+    for file in ["--messages -", "-a -", "--system-file -", "--schema -", "--param x=@-"] {
+        let others = ["-a - hi", "--param y=@- hi", "-n hi", "-"];
+        calls.extend(others.map(|other| format!("{file} {other}")));
+    }
+    for args in calls {
+        check(haiku_at(&server).args(args.split(' ')).write_stdin("{}"))
+            .code(2)
+            .stderr(one_line(&["standard input", "-"]));
     }
     assert!(server.requests().is_empty());
 }
@@ -83,6 +93,31 @@ fn invalid_utf8_in_input_is_reported_with_its_offset() {
         "offset 26",
         iconv,
     ]));
+}
+
+#[test]
+fn binary_input_is_called_what_it_is() {
+    for (bytes, part) in [
+        (&b"\x89PNG\r\n\x1a\n\0"[..], "standard input is a PNG file, not text; attach it with -a"),
+        (b"\xff\xd8\xff\xe0", "standard input is a JPEG file, not text; attach it with -a"),
+        (b"GIF89a\xff", "standard input is a GIF file, not text; attach it with -a"),
+        (b"RIFF\xff\0\0\0WEBP", "standard input is a WebP file, not text; attach it with -a"),
+        (b"%PDF-1.7\n\xe2", "standard input is a PDF file, not text; attach it with -a"),
+        (b"\x1f\x8b\x08\0", "standard input is binary data, not text"),
+    ] {
+        let line = format!("haiku: {part}\n");
+        check(haiku().args(["--dry-run", "What is it?"]).write_stdin(bytes)).code(2).stderr(line);
+    }
+}
+
+#[test]
+fn words_after_two_dashes_change_nothing_of_the_call() {
+    let (server, other) = (Server::documented(), Server::documented());
+    let title = format!("--base-url={}", other.url());
+    let text = format!("Summarize: {title}\n");
+    check(haiku_at(&server).args(["--", "Summarize:", &title])).success().stdout(text).stderr("");
+    check(haiku_at(&server).args(["Summarize:", &title])).code(2);
+    assert_eq!((server.requests().len(), other.requests().len()), (1, 0));
 }
 
 #[test]

@@ -1,15 +1,23 @@
 //! A reply as one JSON body: its text, envelopes, stop reasons, and bodies that are not a reply.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use predicates::prelude::*;
+use predicates::str::contains;
+use rustls::{ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::support::mock_server::{
-    JSON, Server, Step, events, http, json_response, message, raw_http,
+    JSON, Server, Step, event, events, http, json_response, message, raw_http,
 };
-use crate::support::{MALFORMED, TRUNCATED, ask, error_line, one_line, stdout};
+use crate::support::test_ca::TestCa;
+use crate::support::{
+    MALFORMED, TRUNCATED, ask, check, error_line, haiku_at_url, one_line, stdout,
+};
 
 /// A reply with line breaks, escapes and number spelling of its own.
 const SPACED: &str = " {\n \"content\" : [ {\"type\":\"text\",\"text\":\"\\u0041\"} ],\r\n \"n\": 1.50, \"stop_reason\":\"end_turn\" }";
@@ -119,6 +127,7 @@ fn http_200_with_an_error_inside_fails_without_a_retry() {
                 r#"{"state":"Failed","error":{"code":7003,"message":"reason"}}"#,
                 r#"{"result":{"state":"Failed","error":{"code":7010,"message":"reason"}}}"#,
                 r#"{"success":false,"error":{"message":"Spending limit, reason"}}"#,
+                r#"{"success":false,"errors":[{"code":10000,"message":"reason \ud83e"}]}"#,
             ][..],
         ),
         (
@@ -257,4 +266,106 @@ fn a_slow_body_is_waited_for() {
     let send = |piece: &[u8]| [Step::Send(piece.to_vec()), wait.clone()];
     let steps = reply.chunks(100).flat_map(send).collect();
     ask(&Server::always(steps), &["hi"]).success().stdout("slow\n");
+}
+
+#[test]
+fn odd_values_that_nobody_asked_for_do_not_spoil_a_reply() {
+    let content = r#"[{"type":"x","text":null},{"type":7},{"type":"text","text":"text"}]"#;
+    for other in [
+        r#""usage":{"input_tokens":1e99,"output_tokens":-1},"state":7,"errors":[null]"#,
+        r#""usage":[],"errors":[[],{},"",false],"error":null,"result":7,"stop_details":[1]"#,
+        r#""usage":"many","usage":{"input_tokens":{}},"success":false,"messages":7"#,
+    ] {
+        let body = format!(r#"{{"content":{content},{other},"stop_reason":"end_turn"}}"#);
+        let server = Server::json(200, &body);
+        ask(&server, &["hi"]).success().stdout("text\n");
+        ask(&server, &["--json", "hi"]).success().stdout(body + "\n");
+    }
+}
+
+#[test]
+fn halves_of_a_character_are_joined_or_replaced() {
+    let body = r#"{"content":[{"type":"text","text":"a\ud83e"},{"type":"text","text":"\udd80b\ud83e"}],"stop_reason":"end_turn"}"#;
+    let server = Server::json(200, body);
+    ask(&server, &["hi"]).success().stdout("a🦀b\u{fffd}\n");
+    ask(&server, &["--json", "hi"]).success().stdout(format!("{body}\n"));
+}
+
+#[test]
+fn a_refusal_is_explained() {
+    for (details, part) in [
+        (
+            json!({"type": "refusal", "category": "cyber", "explanation": "That\u{1b} is why"}),
+            "(refusal): That^[ is why\n",
+        ),
+        (json!({"type": "refusal", "category": "cyber"}), "(refusal): cyber\n"),
+        (json!(null), "(refusal)\n"),
+    ] {
+        let mut reply = message("text", "refusal");
+        reply["stop_details"] = details.clone();
+        let end = json!({"type": "message_delta", "delta": {"stop_reason": "refusal", "stop_details": details}});
+        let mut stream = events(&["text"], "end_turn");
+        stream[5] = event(&end);
+        for server in [Server::json(200, reply), Server::events(&stream)] {
+            ask(&server, &["hi"]).code(5).stdout("text\n").stderr(one_line(&[part.trim_end()]));
+        }
+    }
+}
+
+#[test]
+fn an_encoding_that_was_not_requested_is_named() {
+    for (status, code, line) in [
+        (200, 4, "haiku: malformed reply in a content encoding that was not requested: br\n"),
+        (
+            400,
+            3,
+            "haiku: HTTP 400: the body is in the content encoding br, which was not requested\n",
+        ),
+    ] {
+        let server =
+            Server::sending(http(status, &[JSON, ("content-encoding", "br")], b"\x8b\x02"));
+        ask(&server, &["hi"]).code(code).stdout("").stderr(line);
+    }
+}
+
+/// A TLS server that sends these bytes and then closes the connection without closing TLS.
+fn unclosed_tls(ca: &TestCa, response: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let config = Arc::new(ca.issue(|_| {}));
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let connection = ServerConnection::new(config.clone()).unwrap();
+            let mut client = StreamOwned::new(connection, client);
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") {
+                let mut piece = [0; 4096];
+                let length = client.read(&mut piece).unwrap();
+                request.extend_from_slice(&piece[..length]);
+            }
+            client.write_all(&response).unwrap();
+            client.flush().unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn tls_closed_without_a_goodbye_is_a_lost_connection_in_plain_words() {
+    let ca = TestCa::new();
+    let body = message("text", "end_turn").to_string();
+    let headers = [JSON, ("connection", "close")];
+    let half = raw_http(200, &headers, &body[..body.len() / 2]);
+    for (response, part) in [
+        (half, "truncated reply: localhost closed the connection\n"),
+        (vec![], "lost the connection to localhost: the server closed the connection"),
+    ] {
+        let mut command = haiku_at_url(&unclosed_tls(&ca, response));
+        command.env("SSL_CERT_FILE", ca.file()).args(["--retries", "0", "hi"]);
+        check(&mut command)
+            .code(4)
+            .stdout("")
+            .stderr(contains(part))
+            .stderr(contains("docs.rs").not());
+    }
 }

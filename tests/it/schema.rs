@@ -1,19 +1,7 @@
-//! `--schema`: the schema in the request, and whether the reply is JSON.
-
-use predicates::str::contains;
+//! `--schema`: schemas that are rejected, and whether the reply is JSON.
 
 use crate::support::mock_server::Server;
-use crate::support::{Folder, ask, check, error_line, haiku, one_line};
-
-#[test]
-fn the_schema_is_sent_as_it_was_written() {
-    let folder = Folder::new();
-    let schema = r#"{"type":"object","properties":{"z":{"minimum":1.50},"a":{}},"required":["z"]}"#;
-    let file = folder.write("schema.json", format!(" {schema}\n"));
-    let format =
-        format!(r#""output_config":{{"format":{{"type":"json_schema","schema":{schema}}}}}"#);
-    check(haiku().args(["--dry-run", "--schema", &file, "hi"])).success().stdout(contains(format));
-}
+use crate::support::{Folder, ask, error_line, one_line};
 
 #[test]
 fn a_schema_that_is_not_a_json_object_is_rejected() {

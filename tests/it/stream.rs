@@ -1,9 +1,10 @@
 //! A reply as a stream of events.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use assert_cmd::assert::Assert;
+use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
 use serde_json::json;
 
@@ -218,4 +219,133 @@ fn each_delta_is_printed_at_once() {
     assert_eq!(&first[..length], b"first");
     assert_eq!(child.try_wait().unwrap(), None, "ended before the rest came");
     check(child.wait_with_output().unwrap()).success().stdout(" second\n").stderr("");
+}
+
+/// A delta whose text is this JSON, escapes included.
+fn raw_delta(text: &str) -> String {
+    event(&delta("TEXT")).replace("TEXT", text)
+}
+
+#[test]
+fn a_character_split_between_deltas_comes_out_whole() {
+    for (texts, expected) in [
+        ([r"a\ud83e", r"\udd80b"], "a🦀b\n"),
+        ([r"a\ud83e", "b"], "a\u{fffd}b\n"),
+        (["a", r"\udd80b\ud83e"], "a\u{fffd}b\u{fffd}\n"),
+    ] {
+        let mut all = events(&[], "end_turn");
+        all.splice(3..3, texts.map(raw_delta));
+        read(&all).success().stdout(expected);
+        ask(&Server::events(&all), &["--json", "--stream", "hi"])
+            .success()
+            .stdout(contains(texts[0]).and(contains(texts[1])));
+    }
+}
+
+#[test]
+fn text_is_not_lost_with_a_blank_line() {
+    let data = delta("lost");
+    for event in [
+        format!("event: content_block_stop\ndata: {{}}\ndata: {data}\n\n"),
+        format!(
+            "event: content_block_stop\ndata: {{}}\nevent: content_block_delta\ndata: {data}\n\n"
+        ),
+        format!("event: message_new\ndata: {{}}\ndata: {data}\n\n"),
+        "event: message\ndata: lost\n\n".into(),
+        "event: content_block_delta\ndata:\n\n".into(),
+    ] {
+        let mut all = events(&["text"], "end_turn");
+        all.insert(4, event);
+        read(&all).code(4).stdout("text").stderr(one_line(&[MALFORMED]));
+    }
+}
+
+#[test]
+fn an_event_named_message_counts_as_unnamed() {
+    let all = events(&["te", "xt"], "end_turn");
+    let rename = |event: &String| {
+        let (_, data) = event.split_once('\n').unwrap();
+        format!("event: message\n{data}")
+    };
+    read(&all.iter().map(rename).collect::<Vec<_>>()).success().stdout("text\n");
+}
+
+#[test]
+fn odd_values_beside_the_text_do_not_spoil_a_stream() {
+    let mut all = events(&["text"], "end_turn");
+    let odd = [
+        "event: message_start\ndata: 7\n\n",
+        "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":[]}}}\n\n",
+        "event: message_delta\ndata: {\"delta\":7,\"usage\":{\"output_tokens\":1e99}}\n\n",
+        "event: content_block_start\ndata: {\"content_block\":{\"type\":7,\"text\":null}}\n\n",
+        "event: content_block_delta\ndata: {\"delta\":{\"type\":\"x\",\"text\":null}}\n\n",
+        "data:\n\n",
+        "data\n\n",
+        "event: message\ndata: \n\n",
+        "event: ping\ndata: {\"type\":\n\n",
+    ];
+    all.splice(3..3, odd.map(String::from));
+    for options in [&["--stream"][..], &["--json", "--stream"], &[]] {
+        ask(&Server::events(&all), &[options, &["hi"]].concat()).success().stdout(contains("text"));
+    }
+}
+
+#[test]
+fn a_blank_line_separates_text_blocks_with_others_between() {
+    let start = |kind: &str| {
+        event(&json!({"type": "content_block_start", "content_block": {"type": kind}}))
+    };
+    let mut all = events(&[], "end_turn");
+    let blocks = [
+        start("text"),
+        event(&delta("Shannon was born.")),
+        start("server_tool_use"),
+        start("web_search_tool_result"),
+        start("text"),
+        event(&delta("")),
+        start("text"),
+        event(&delta("Based ")),
+        start("text"),
+        event(&delta("on")),
+        start("tool_use"),
+    ];
+    all.splice(1..3, blocks);
+    read(&all).success().stdout("Shannon was born.\n\nBased on\n");
+}
+
+#[test]
+fn a_stream_that_was_not_requested_is_held_until_it_is_whole() {
+    let all = events(&["first", " second"], "end_turn");
+    let server = Server::always(vec![
+        Step::Send(unfinished_stream("first")),
+        Step::Wait(Duration::from_secs(1)),
+        Step::Send([chunk(all[4..].concat()), chunk("")].concat()),
+    ]);
+    for (option, part) in [("-n", "irst second\n"), ("--json", "message_stop")] {
+        let mut child = process(&server).args([option, "hi"]).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let mut text = String::new();
+        let start = Instant::now();
+        stdout.read_exact(&mut [0]).unwrap();
+        assert!(start.elapsed() > Duration::from_millis(800), "printed before the end");
+        stdout.read_to_string(&mut text).unwrap();
+        assert!(text.contains(part), "{text}");
+        check(child.wait_with_output().unwrap()).success().stderr("");
+    }
+}
+
+#[test]
+fn a_failed_stream_that_was_not_requested_prints_nothing() {
+    let error = json!({"type": "error", "error": {"type": "api_error", "message": "Broke down"}});
+    let broken = [half(), vec![event(&error)]].concat();
+    for (server, part) in [
+        (Server::events(&half()), TRUNCATED),
+        (Server::events(&broken), "Broke down"),
+        (Server::sending(unfinished_stream("half")), TRUNCATED),
+        (Server::events(&[half().concat() + "data: x\n\n"]), MALFORMED),
+    ] {
+        for option in ["--no-stream", "--json"] {
+            ask(&server, &[option, "hi"]).code(4).stdout("").stderr(one_line(&[part]));
+        }
+    }
 }

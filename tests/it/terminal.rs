@@ -53,6 +53,9 @@ fn only_text_on_a_terminal_is_streamed_by_default() {
         (&["--no-stream", "hi"], json!(null)),
         (&["--json", "hi"], json!(null)),
         (&["--json", "--stream", "hi"], json!(true)),
+        (&["--cache-ttl", "1m", "hi"], json!(null)),
+        (&["--cache-ttl", "1m", "--stream", "hi"], json!(true)),
+        (&["--no-stream", "--stream", "hi"], json!(true)),
     ] {
         let server = Server::documented();
         assert_eq!(on_terminal(&server, args).0, 0);

@@ -28,10 +28,13 @@ fn verbose_reports_only_the_token_counts_that_are_known() {
     let mut cached = message("text", "end_turn");
     cached["usage"]["cache_read_input_tokens"] = 1200.into();
     cached["usage"]["cache_creation_input_tokens"] = 0.into();
+    let mut both = cached.clone();
+    both["usage"]["cache_creation_input_tokens"] = 5000.into();
     let mut without_usage = message("text", "end_turn");
     without_usage.as_object_mut().unwrap().remove("usage");
     for (reply, start) in [
         (cached, "haiku: 17 input tokens (1200 read from cache), 191 output tokens; "),
+        (both, "haiku: 17 input tokens (1200 read from cache, 5000 written to cache), 191 "),
         (without_usage, "haiku: first text "),
     ] {
         ask(&Server::json(200, reply), &["-v", "hi"]).success().stderr(one_line(&[start]));
