@@ -126,6 +126,12 @@ pub fn preview(args: &Args, stream: bool, variables: Variables) -> anyhow::Resul
         .iter()
         .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
     lines.extend(headers);
+    // A header may hold what the variable holds.
+    if let Some(token) =
+        variables(TOKEN).and_then(|text| Token::new(&text.to_string_lossy(), TOKEN).ok())
+    {
+        lines = lines.iter().map(|line| token.redact(line).shortened(usize::MAX)).collect();
+    }
     Ok(lines)
 }
 

@@ -19,9 +19,11 @@ use crate::request::Request;
 /// How long the body of an error is waited for: its status is known, and decides.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most that the head of a response may take, and that of the request without the user's own
-/// headers, in bytes: many times what they do take. Small buffers are made in no time.
+/// The most that the head of a response may take: many times what it does take.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Room for the rest of the request's head: small buffers are made in no time.
+const MIN_WRITE_BYTES: usize = 4 * 1024;
 
 /// The most of the request's body that is sent at once.
 const MAX_WRITE_BYTES: usize = 128 * 1024;
@@ -107,7 +109,7 @@ fn response_of(head: &Parts, body: Body) -> Response<Body> {
 /// One connection for one attempt, so that a retry never meets a stale one.
 fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits, watch: &Arc<Watch>) -> Agent {
     let sizes = endpoint.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
-    let headers: usize = sizes.sum();
+    let own_head = endpoint.url.len() + endpoint.token.bearer().len() + sizes.sum::<usize>();
     let config = Agent::config_builder()
         .proxy(endpoint.proxy.as_ref().map(|proxy| proxy.address.clone()))
         .http_status_as_error(false)
@@ -116,7 +118,7 @@ fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits, watch: &Arc<Wa
         .max_idle_connections(0)
         .max_response_header_size(MAX_HEAD_BYTES)
         .input_buffer_size(2 * MAX_HEAD_BYTES)
-        .output_buffer_size(headers + body_length.clamp(MAX_HEAD_BYTES, MAX_WRITE_BYTES))
+        .output_buffer_size(own_head + body_length.clamp(MIN_WRITE_BYTES, MAX_WRITE_BYTES))
         // For a SOCKS proxy, whose connection is not ours; all others end by the watch.
         .timeout_global(Some(limits.left()))
         .timeout_connect(Some(CONNECT_TIMEOUT))

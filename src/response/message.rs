@@ -72,13 +72,17 @@ pub fn read(
     reply: &mut Reply,
 ) -> Result<(), Error> {
     let mut bytes = Vec::new();
-    let read = body.take(MAX_REPLY_BYTES as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Error::temporary(error.to_string()))?;
+    let lost = body.take(MAX_REPLY_BYTES as u64 + 1).read_to_end(&mut bytes).err();
     if bytes.len() > MAX_REPLY_BYTES {
         return Err(too_large());
     }
     let mut text = Vec::new();
-    parse(status, &bytes, reply, &mut text, reading.token)?;
+    let parsed = parse(status, &bytes, reply, &mut text, reading.token);
+    // A message that is complete in itself is complete, however its connection ended.
+    parsed.map_err(|error| match lost {
+        Some(lost) => Error::temporary(lost.to_string()),
+        None => error,
+    })?;
     match reading.format {
         OutputFormat::Text => {
             drop(bytes);
@@ -97,7 +101,7 @@ fn parse(
     text: &mut Vec<u8>,
     token: &Token,
 ) -> Result<(), Error> {
-    let body = body.trim_ascii();
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii();
     if body.is_empty() {
         return Err(malformed(&format!("malformed reply: HTTP {status} with an empty body")));
     }

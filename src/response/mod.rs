@@ -87,8 +87,12 @@ fn lenient<'a, T: serde::Deserialize<'a>>(value: Option<&'a RawValue>) -> Option
     serde_json::from_str(value?.get()).ok()
 }
 
-/// The same for what may hold text that the server cut, half a character at its end.
+/// The same for what may hold text that the server cut, half a character at its end. What is far
+/// too long would take many times its length in memory.
 fn lenient_value(json: &str) -> Option<Value> {
+    if json.len() > MAX_ERROR_BYTES {
+        return None;
+    }
     let value = serde_json::from_str(json);
     value.or_else(|_| serde_json::from_str(&text::replace_lone_surrogates(json))).ok()
 }

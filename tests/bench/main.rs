@@ -231,7 +231,7 @@ impl Bench {
         if network::is_isolated() && self.bundle.is_some() {
             let url = format!("https://{HOST}:{}/small", self.api.tls_port);
             let peer = Peer::new("`curl -s`", self.curl_at(&url, &["-s"]), "800 ms");
-            wall(work, 3, &self.haiku_at(&url, &["-n", "hi"]), &[peer]);
+            wall(work, 3, &self.haiku_at(&url, &["hi"]), &[peer]);
         } else {
             left_out(work);
         }
@@ -268,11 +268,11 @@ impl Bench {
     }
 
     fn haiku(&self, response: &str) -> Call {
-        self.haiku_at(&self.url(response), &["-n", "hi"])
+        self.haiku_at(&self.url(response), &["hi"])
     }
 
     fn stream(&self, response: &str) -> Call {
-        self.haiku_at(&self.url(response), &["-n", "--stream", "hi"])
+        self.haiku_at(&self.url(response), &["--stream", "hi"])
     }
 
     fn upload(&self, prompt: &str) -> Call {
@@ -339,7 +339,7 @@ impl Bench {
     fn system_tls(&self) -> Option<(Call, Call)> {
         self.bundle.as_ref().filter(|_| network::is_isolated())?;
         let url = format!("https://localhost:{}/small", self.api.tls_port);
-        let ours = self.haiku_at(&url, &["-n", "hi"]);
+        let ours = self.haiku_at(&url, &["hi"]);
         Some((ours, self.curl_at(&url, &["-s"])))
     }
 
@@ -351,7 +351,7 @@ impl Bench {
     fn named_tls_at(&self, port: u16) -> Option<(Call, Call)> {
         let bundle = self.bundle.as_ref()?.to_str()?;
         let url = format!("https://localhost:{port}/small");
-        let ours = self.haiku_at(&url, &["-n", "hi"]).set("SSL_CERT_FILE", bundle);
+        let ours = self.haiku_at(&url, &["hi"]).set("SSL_CERT_FILE", bundle);
         Some((ours, self.curl_at(&url, &["-s", "--cacert", bundle])))
     }
 

@@ -17,7 +17,7 @@ mod args;
 
 #[allow(dead_code, reason = "the program uses the rest")]
 #[path = "../../src/cli/help.rs"]
-mod help;
+pub mod help;
 
 /// When the man page last changed in more than its options. mandoc warns of a page without a date.
 const DATE: &str = "2026-11-25";

@@ -12,15 +12,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::generated::help;
 use crate::support::mock_server::{
     Request, Server, Step, event_stream, events, examples, json_response, message,
 };
 use crate::support::{TOKEN, has};
 use crate::terminal::terminal;
-
-#[allow(dead_code, reason = "the program uses the rest")]
-#[path = "../../src/cli/help.rs"]
-mod help;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

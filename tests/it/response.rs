@@ -12,7 +12,7 @@ use rustls::{ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::support::mock_server::{
-    JSON, Server, Step, event, events, http, json_response, message, raw_http,
+    JSON, Server, Step, chunk, event, events, http, json_response, message, raw_http,
 };
 use crate::support::test_ca::TestCa;
 use crate::support::{
@@ -348,6 +348,26 @@ fn unclosed_tls(ca: &TestCa, response: Vec<u8>) -> String {
         }
     });
     url
+}
+
+#[test]
+fn a_message_that_is_complete_counts_however_its_connection_ended() {
+    let body = message("text", "end_turn").to_string();
+    let length = (body.len() + 10).to_string();
+    for headers in [("content-length", length.as_str()), ("transfer-encoding", "chunked")] {
+        let body = match headers.0 {
+            "content-length" => body.clone().into_bytes(),
+            _ => chunk(&body),
+        };
+        let server = Server::sending(raw_http(200, &[JSON, headers], body));
+        ask(&server, &["hi"]).success().stdout("text\n");
+    }
+    let marked = Server::json(200, format!("\u{feff}{body}"));
+    ask(&marked, &["hi"]).success().stdout("text\n");
+    let ca = TestCa::new();
+    let unclosed = unclosed_tls(&ca, raw_http(200, &[JSON, ("connection", "close")], &body));
+    let mut command = haiku_at_url(&unclosed);
+    check(command.env("SSL_CERT_FILE", ca.file()).arg("hi")).success().stdout("text\n");
 }
 
 #[test]
