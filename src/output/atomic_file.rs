@@ -44,7 +44,7 @@ impl Target {
         // The path as given, not as resolved, and CREATE although the file exists: only then does
         // the kernel apply its protection of symbolic links, files and FIFOs in sticky folders.
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
-        let flags = flags | OFlags::NOCTTY;
+        let flags = flags | OFlags::NOCTTY | OFlags::NONBLOCK;
         let file = match open(path, flags, Mode::RUSR | Mode::WUSR) {
             // The kernel has checked the permissions, but there is no reader yet.
             Err(Errno::NXIO) if metadata.file_type().is_fifo() => {

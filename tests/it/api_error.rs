@@ -107,6 +107,40 @@ fn a_token_echoed_by_the_server_is_redacted() {
 }
 
 #[test]
+fn a_token_that_is_split_is_redacted() {
+    let (start, end) = TOKEN.split_at(12);
+    for body in [
+        json!({"errors": [{"code": 1, "message": start}, {"code": 2, "message": end}]}).to_string(),
+        json!({"error": {"message": format!("{start} {end}")}}).to_string(),
+        json!({"error": {"message": format!("{start}\r\n\t{end}")}}).to_string(),
+        json!({"error": {"message": format!("{start}\u{1}{end}")}}).to_string(),
+        json!({"error": {"message": TOKEN.replace(".", "\u{a0}.\u{2003}")}}).to_string(),
+        format!("{start}\n{end}"),
+        format!("<p>{start}\n\n{end}</p>"),
+        format!("{{\"odd\":\"{}\"}}", TOKEN.replace('/', "\\/")),
+    ] {
+        for status in [200, 401, 500] {
+            let result = ask(&Server::json(status, &body), &["--retries", "0", "hi"]);
+            let words: String = stderr(&result.code(vec![3, 4])).split_whitespace().collect();
+            assert!(words.contains("[redacted]"), "{body}: {words}");
+            assert!(!words.contains(start) && !words.contains(end), "{body}: {words}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_is_cut_off_is_redacted() {
+    for max in [300, 64 * 1024] {
+        for kept in 4..TOKEN.len() {
+            // White space counts until it is folded, and after that the token is the first word.
+            let padding = if max == 300 { "x".repeat(max - kept) } else { " ".repeat(max - kept) };
+            let server = Server::sending(http(400, &[], padding + TOKEN + " and more"));
+            ask(&server, &["hi"]).code(3).stderr(contains(&TOKEN[..4]).not());
+        }
+    }
+}
+
+#[test]
 fn a_token_echoed_in_a_stream_is_redacted() {
     for data in [
         json!({"type": "error", "error": {"message": TOKEN}}),

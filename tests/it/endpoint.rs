@@ -155,7 +155,7 @@ fn invalid_token_files_are_rejected_without_showing_their_content() {
 }
 
 #[test]
-fn token_files_readable_by_others_cause_a_warning() {
+fn token_files_accessible_to_others_cause_a_warning() {
     let folder = Folder::new();
     let file = folder.write("token", TOKEN);
     let server = Server::documented();
@@ -163,6 +163,8 @@ fn token_files_readable_by_others_cause_a_warning() {
         (0o644, "-n", "mode 0644"),
         (0o644, "-n", "chmod 600"),
         (0o640, "-n", "warning: "),
+        (0o622, "-n", "mode 0622"),
+        (0o602, "-n", "mode 0602"),
         (0o644, "-q", ""),
         (0o600, "-n", ""),
         (0o400, "-n", ""),

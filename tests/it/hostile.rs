@@ -1,6 +1,5 @@
 //! Hostile servers: each ends in exit status 4, in bounded memory, without a panic.
 
-use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 use std::thread;
@@ -10,10 +9,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::support::mock_server::{
-    JSON, Server, Step, chunk, event_stream, event_stream_head, events, http, json_response,
-    message, raw_http,
+    JSON, Server, Step, chunk, delta, event, event_stream, event_stream_head, events, http,
+    json_response, message, raw_http,
 };
-use crate::support::{MALFORMED, TRUNCATED, ask, check, one_line, process};
+use crate::support::{Folder, MALFORMED, TRUNCATED, ask, check, one_line, peak_kilobytes, process};
 
 /// Far above what the program needs, far below what each of these servers sends.
 const MAX_KILOBYTES: u64 = 150_000;
@@ -41,12 +40,6 @@ fn survives(server: &Server, options: &[&str], part: &str) {
     }
     check(child.wait_with_output().unwrap()).code(4).stdout("").stderr(one_line(&[part]));
     assert!(peak < MAX_KILOBYTES, "{peak} kB");
-}
-
-fn peak_kilobytes(process: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Sends `start`, then `piece` again and again.
@@ -86,6 +79,35 @@ fn an_endless_stream_of_pings_times_out() {
     let ping = chunk("event: ping\ndata: {\"type\":\"ping\"}\n\n".repeat(1000));
     let options = ["--stream", "--json", "--timeout", "1"];
     survives(&endless(event_stream_head(), ping), &options, "timed out after 1 s");
+}
+
+#[test]
+fn an_endless_reply_is_kept_up_to_32_mb() {
+    let folder = Folder::new();
+    let schema = folder.write("schema.json", "{}");
+    let file = folder.path("reply.txt");
+    let file = file.to_str().unwrap();
+    let start = [event_stream_head(), chunk(events(&[], "end_turn")[..3].concat())].concat();
+    let text = chunk(event(&delta(&"x".repeat(50_000))));
+    for options in [
+        &["--stream", "-o", file][..],
+        &["--stream", "--json", "-o", file],
+        &["--stream", "--schema", &schema],
+        // A stream that was not asked for.
+        &[],
+        &["--json"],
+        &["-o", file],
+    ] {
+        survives(&endless(start.clone(), text.clone()), options, "larger than 32 MB");
+    }
+    assert_eq!(folder.names(), ["schema.json"]);
+}
+
+#[test]
+fn endless_events_before_the_first_text_are_kept_up_to_32_mb() {
+    let ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
+    let server = endless(event_stream_head(), chunk(ping.repeat(10_000)));
+    survives(&server, &["--json"], "larger than 32 MB");
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! `--output FILE`: the complete new file, or the old one unchanged.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
-use std::thread;
 
 use assert_cmd::assert::Assert;
 
 use crate::support::mock_server::{Server, Step, event_stream, events, json_response, message};
-use crate::support::{Folder, check, haiku_at, one_line, process, shell};
+use crate::support::{Folder, check, haiku_at, one_line};
 
 const OLD: &str = "old\ncontent\n";
 
@@ -44,17 +42,6 @@ fn a_finished_reply_replaces_the_file_and_keeps_its_permissions() {
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(folder.names(), ["reply.txt"]);
     }
-}
-
-#[test]
-fn a_new_file_has_default_permissions() {
-    let folder = Folder::new();
-    folder.write("plain.txt", "");
-    output(&Server::documented(), folder.path("new.txt"), &["hi"]).success().stderr("");
-    assert_eq!(folder.read("new.txt"), "hi\n");
-    let mode = |name| fs::metadata(folder.path(name)).unwrap().mode();
-    assert_eq!(mode("new.txt"), mode("plain.txt"));
-    assert_eq!(folder.names(), ["new.txt", "plain.txt"]);
 }
 
 #[test]
@@ -134,27 +121,6 @@ fn a_usage_error_leaves_the_file_unchanged() {
 }
 
 #[test]
-fn an_unwritable_file_is_detected_before_the_request() {
-    let folder = folder();
-    symlink(folder.path("loop"), folder.path("loop")).unwrap();
-    let server = Server::documented();
-    for (path, part) in [
-        (folder.path("no/reply.txt"), "No such file"),
-        (folder.path(""), "directory"),
-        (folder.path("reply.txt/below"), "Not a directory"),
-        (folder.path("loop"), "symbolic links"),
-        ("/proc/nothing".into(), "/proc/nothing"),
-    ] {
-        output(&server, &path, &["hi"])
-            .code(1)
-            .stdout("")
-            .stderr(one_line(&["cannot write to", part]));
-    }
-    assert!(server.requests().is_empty());
-    assert_eq!(folder.names(), ["loop", "reply.txt"]);
-}
-
-#[test]
 fn a_forbidden_file_is_detected_before_the_request() {
     if rustix::process::geteuid().is_root() {
         // Permissions do not apply to root.
@@ -211,47 +177,4 @@ fn devices_are_written_to() {
         .code(1)
         .stdout("hi\n")
         .stderr(one_line(&["/dev/full: No space left", "the reply is on standard output"]));
-}
-
-#[test]
-fn a_file_that_is_standard_output_is_not_replaced() {
-    let folder = folder();
-    for device in ["/dev/stdout", "/dev/fd/1"] {
-        let file = File::create(folder.path("reply.txt")).unwrap();
-        let inode = file.metadata().unwrap().ino();
-        let mut command = process(&Server::documented());
-        command.args(["-o", device, "hi"]).stdout(file);
-        check(&mut command).success();
-        assert_eq!(folder.read("reply.txt"), "hi\n");
-        let metadata = fs::metadata(folder.path("reply.txt")).unwrap();
-        assert_eq!(metadata.ino(), inode);
-    }
-    assert_eq!(folder.names(), ["reply.txt"]);
-}
-
-#[test]
-fn a_fifo_is_written_to() {
-    let folder = Folder::new();
-    let fifo = folder.path("fifo");
-    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
-    assert!(made.success());
-    let path = fifo.clone();
-    let reader = thread::spawn(move || fs::read_to_string(path).unwrap());
-    let result = output(&Server::documented(), &fifo, &["hi"]);
-    result.success().stdout("").stderr("");
-    assert_eq!(reader.join().unwrap(), "hi\n");
-    assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
-    assert_eq!(folder.names(), ["fifo"]);
-}
-
-#[test]
-fn a_reply_over_the_file_size_limit_leaves_the_file_unchanged() {
-    let folder = folder();
-    let server = Server::documented();
-    let mut command = shell(&server, "ulimit -f 8; exec \"$HAIKU\" -o \"$FILE\"");
-    let input = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock");
-    command.env("FILE", folder.path("reply.txt")).stdin(File::open(input).unwrap());
-    assert!(!command.output().unwrap().status.success());
-    assert_eq!(server.requests().len(), 1);
-    is_unchanged(&folder);
 }

@@ -11,7 +11,7 @@ use predicates::str::{contains, starts_with};
 
 use crate::support::mock_server::{Server, http};
 use crate::support::test_ca::TestCa;
-use crate::support::{TOKEN, check, haiku_at, haiku_at_url, one_line};
+use crate::support::{TOKEN, check, haiku_at, haiku_at_url, one_line, stderr};
 
 /// The address of a proxy that nobody runs.
 const DEAD: &str = "http://127.0.0.1:1";
@@ -195,6 +195,41 @@ fn hosts_in_no_proxy_are_connected_to_directly() {
 }
 
 #[test]
+fn the_scheme_may_be_written_in_capitals() {
+    let site = Site::new();
+    let proxy = Proxy::new(connect, site.port);
+    let mut command = haiku_at_url("HTTPS://api.test/v4");
+    command.env("SSL_CERT_FILE", site.ca.file()).env("HTTPS_PROXY", proxy.url("http"));
+    check(command.arg("hi")).success().stdout("hi\n");
+    assert_eq!(proxy.requests().len(), 1);
+}
+
+#[test]
+fn networks_in_no_proxy_are_those_that_curl_knows() {
+    let site = Site::new();
+    let v4 = format!("127.0.0.1:{}", site.port);
+    let v6 = format!("[::1]:{}", site.port);
+    for (host, list, is_direct) in [
+        (&v4, "127.0.0.1", true),
+        (&v4, "127.0.0.0/8", true),
+        (&v4, "127.0.0.0/33", false),
+        (&v4, "0.0.0.0/0", false),
+        (&v4, "* ", false),
+        (&v6, "::1", true),
+        (&v6, "::/127", true),
+        (&v6, "[::1]", false),
+        (&v6, "::/0", false),
+    ] {
+        // Neither call succeeds: the certificate is not valid for an address.
+        let result = site.ask(host, &[("HTTPS_PROXY", DEAD), ("NO_PROXY", list)]);
+        assert_eq!(!stderr(&result).contains("proxy"), is_direct, "{host} and {list:?}");
+    }
+    let host = format!("api.localhost:{}", site.port);
+    let variables = [("HTTPS_PROXY", DEAD), ("NO_PROXY", "..localhost")];
+    site.ask(&host, &variables).code(4).stderr(one_line(&["proxy"]));
+}
+
+#[test]
 fn an_unreachable_proxy_is_named_without_its_password() {
     let site = Site::new();
     for scheme in ["http", "socks5h"] {
@@ -223,10 +258,13 @@ fn a_proxy_that_refuses_to_connect_is_named() {
 
 #[test]
 fn an_invalid_proxy_url_is_rejected_without_showing_it() {
-    let variables = [("all_proxy", "http://me:secret@")];
-    Site::new()
-        .ask("api.test", &variables)
-        .code(2)
-        .stderr(one_line(&["all_proxy"]))
-        .stderr(contains("secret").not());
+    let site = Site::new();
+    for url in
+        ["http://me:secret@", "http://me:12/secret@p:1", "me:/secret@p", "socks5://me:?secret@p"]
+    {
+        site.ask("api.test", &[("all_proxy", url)])
+            .code(2)
+            .stderr(one_line(&["all_proxy"]))
+            .stderr(contains("secret").not());
+    }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::mock_server::{
     Server, Step, chunk, delta, event, event_stream_head, events, message, unfinished_stream,
 };
-use crate::support::{check, one_line, process};
+use crate::support::{Folder, check, one_line, process, shell};
 
 fn full_disk() -> File {
     OpenOptions::new().write(true).open("/dev/full").unwrap()
@@ -35,6 +35,22 @@ fn a_full_disk_is_exit_1() {
             .stdout("")
             .stderr(one_line(&["standard output: No space left on device"]));
     }
+}
+
+#[test]
+fn a_closed_standard_output_is_exit_1_before_anything_is_sent() {
+    let server = Server::documented();
+    for args in
+        ["-n hi", "-n --stream hi", "-n --json hi", "-n --dry-run hi", "--help", "--version"]
+    {
+        let mut command = shell(&server, &format!("exec \"$HAIKU\" {args} >&-"));
+        check(&mut command).code(1).stderr(one_line(&["standard output: it is closed"]));
+    }
+    assert!(server.requests().is_empty());
+    let folder = Folder::new();
+    let mut command = shell(&server, "exec \"$HAIKU\" -n -o \"$FILE\" hi >&-");
+    check(command.env("FILE", folder.path("reply.txt"))).success().stderr("");
+    assert_eq!(folder.read("reply.txt"), "hi\n");
 }
 
 #[test]

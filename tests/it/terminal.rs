@@ -12,7 +12,7 @@ use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 use serde_json::json;
 
 use crate::support::mock_server::{Server, events};
-use crate::support::{check, dry_run, process};
+use crate::support::{check, dry_run, peak_kilobytes, process};
 
 /// The two ends of a terminal that passes output on unchanged.
 pub fn terminal() -> (File, File) {
@@ -79,6 +79,28 @@ fn control_characters_are_made_visible() {
     // JSON escapes only the control characters below U+0020 itself.
     let (_, shown) = on_terminal(&whole, &["--json", "hi"]);
     assert!(shown.contains("<U+009B>2J<U+202E>"), "{shown}");
+}
+
+#[test]
+fn a_large_reply_of_control_characters_takes_bounded_memory() {
+    const MAX_KILOBYTES: u64 = 120_000;
+    // Two bytes each: just below the largest reply.
+    let count = 15_900_000;
+    let server = Server::message(&"\u{9b}".repeat(count), "end_turn");
+    let (mut master, slave) = terminal();
+    let mut command = process(&server);
+    let mut child = command.args(["--no-stream", "hi"]).stdout(slave).spawn().unwrap();
+    drop(command);
+    let mut shown = 0;
+    let mut peak = 0;
+    let mut piece = [0; 65_536];
+    while let Ok(length @ 1..) = master.read(&mut piece) {
+        shown += length;
+        peak = peak.max(peak_kilobytes(child.id()).unwrap_or(0));
+    }
+    assert!(child.wait().unwrap().success());
+    assert_eq!(shown, count * "<U+009B>".len() + 1);
+    assert!(0 < peak && peak < MAX_KILOBYTES, "{peak} kB");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! `--timeout`: it bounds every phase of a call, and the error names the phase.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use assert_cmd::assert::Assert;
 use predicates::str::contains;
 
+use crate::support::dead_host::DeadHost;
 use crate::support::mock_server::{JSON, Server, Step, chunk, http, raw_http, unfinished_stream};
 use crate::support::{ask, check, haiku_at, haiku_at_url, one_line};
 
@@ -86,17 +87,9 @@ fn a_server_that_does_not_read_the_request_is_bounded() {
 
 #[test]
 fn a_host_that_does_not_accept_the_connection_is_bounded() {
-    use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
-
-    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listen(&listener, 0).unwrap();
-    let address = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
-    // Once the queue is full, the system ignores further connections.
-    let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(200));
-    let _queue: Vec<_> = (0..3).map(connect).collect();
+    let host = DeadHost::new((Ipv4Addr::LOCALHOST, 0).into());
     times_out(0.5, |seconds| {
-        check(haiku_at_url(&format!("http://{address}")).args(["--timeout", seconds, "hi"]))
+        check(haiku_at_url(&format!("http://{}", host.address)).args(["--timeout", seconds, "hi"]))
     });
 }
 

@@ -1,16 +1,27 @@
 //! Certificates: a TLS server on loopback and a CA that the test creates.
 
 use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use rcgen::{CertificateParams, date_time_ymd};
-use rustls::ServerConfig;
+use assert_cmd::assert::Assert;
+use predicates::prelude::*;
+use predicates::str::contains;
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+    date_time_ymd,
+};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::support::mock_server::Server;
-use crate::support::test_ca::{TestCa, TlsServer};
-use crate::support::{Folder, TOKEN, check, haiku_at_url, one_line};
+use crate::support::mock_server::{JSON, Server, http, message, raw_http};
+use crate::support::sandbox::{can_unshare, unshared};
+use crate::support::test_ca::{TestCa, TlsServer, self_signed};
+use crate::support::{Folder, TOKEN, check, haiku_at_url, one_line, process_at_url};
 
 fn https(tls: &TlsServer) -> Command {
     let mut command = haiku_at_url(&tls.url());
@@ -62,7 +73,7 @@ fn is_rejected(ca: &TestCa, config: ServerConfig, reason: &str) {
 
 #[test]
 fn a_certificate_of_an_unknown_issuer_is_rejected() {
-    is_rejected(&TestCa::new(), TestCa::new().issue(|_| {}), "issuer");
+    is_rejected(&TestCa::new(), TestCa::new().issue(|_| {}), "unknown issuer");
 }
 
 #[test]
@@ -84,15 +95,416 @@ fn a_certificate_outside_its_validity_is_rejected() {
 }
 
 #[test]
-fn an_empty_certificate_store_is_reported_with_advice() {
+fn a_certificate_for_clients_is_rejected() {
+    let ca = TestCa::new();
+    let config =
+        ca.issue(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+    is_rejected(&ca, config, "it is not a server certificate");
+}
+
+#[test]
+fn a_certificate_without_names_is_rejected() {
+    let ca = TestCa::new();
+    let config = ca.issue(|params| params.subject_alt_names.clear());
+    is_rejected(&ca, config, "it has no subjectAltName");
+}
+
+#[test]
+fn a_ca_certificate_of_a_server_is_rejected() {
+    let ca = TestCa::new();
+    let config = ca.issue(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+    is_rejected(&ca, config, "it is a CA certificate");
+}
+
+/// The certificate of `ca` in a folder, under a hashed name.
+fn hashed(ca: &TestCa) -> Folder {
+    let folder = Folder::new();
+    fs::copy(ca.file(), folder.path("0123abcd.0")).unwrap();
+    folder
+}
+
+#[test]
+fn an_unsuitable_issuer_is_not_trusted() {
+    let not_ca = "it is not a CA certificate";
+    for (ca, reason) in [
+        (TestCa::with(|params| params.is_ca = IsCa::ExplicitNoCa), not_ca),
+        (TestCa::with(|params| params.is_ca = IsCa::NoCa), not_ca),
+        (
+            TestCa::with(|params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature]),
+            not_ca,
+        ),
+        (TestCa::with(|params| params.not_after = date_time_ymd(2020, 1, 1)), "it has expired"),
+        (
+            TestCa::with(|params| params.not_before = date_time_ymd(2090, 1, 1)),
+            "it is not valid yet",
+        ),
+        (
+            TestCa::with(|params| {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            }),
+            "it is not a server certificate",
+        ),
+    ] {
+        let reason = format!("its issuer cannot be used: {reason}");
+        is_rejected(&ca, ca.issue(|_| {}), &reason);
+        let server = Server::documented();
+        let tls = ca.serve(&server);
+        check(https(&tls).env("SSL_CERT_DIR", hashed(&ca).path("")).arg("hi"))
+            .code(3)
+            .stderr(one_line(&[&reason]));
+        assert!(server.requests().is_empty());
+    }
+}
+
+/// The result of a call to a server with a certificate of `ca`.
+fn ask_with(ca: &TestCa, variables: &[(&str, PathBuf)]) -> Assert {
+    let tls = ca.serve(&Server::documented());
+    check(https(&tls).envs(variables.iter().cloned()).arg("hi"))
+}
+
+#[test]
+fn a_ca_is_recognized_by_its_key_usage_alone() {
+    let ca = TestCa::with(|params| {
+        params.is_ca = IsCa::NoCa;
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    });
+    ask_with(&ca, &[("SSL_CERT_FILE", ca.file())]).success();
+}
+
+#[test]
+fn a_renewed_ca_is_found_next_to_its_expired_certificate() {
+    let ca = TestCa::new();
+    let expired = TestCa::with(|params| params.not_after = date_time_ymd(2020, 1, 1));
+    let folder = Folder::new();
+    let both = [&expired, &ca].map(|ca| fs::read_to_string(ca.file()).unwrap());
+    let file = folder.write("both.pem", both.concat());
+    ask_with(&ca, &[("SSL_CERT_FILE", file.into())]).success();
+}
+
+/// Calls a server with `config`, and `pem` as the only certificate in the store.
+fn ask_with_store((config, pem): (ServerConfig, String)) -> (Assert, Server) {
+    let folder = Folder::new();
+    let store = folder.write("store.pem", pem);
+    let server = Server::documented();
+    let tls = TlsServer::new(config, server.port);
+    (check(https(&tls).env("SSL_CERT_FILE", store).arg("hi")), server)
+}
+
+#[test]
+fn a_servers_own_certificate_in_the_store_is_trusted() {
+    let ca = |params: &mut CertificateParams| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    };
+    for identity in [
+        self_signed(|_| {}),
+        self_signed(|params| params.is_ca = IsCa::ExplicitNoCa),
+        self_signed(ca),
+        TestCa::new().issue_with_pem(|_| {}),
+        TestCa::new().issue_with_pem(ca),
+    ] {
+        let (result, server) = ask_with_store(identity);
+        result.success().stdout("hi\n").stderr("");
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[test]
+fn a_servers_own_certificate_is_still_checked() {
+    for (identity, reason) in [
+        (self_signed(|params| params.not_after = date_time_ymd(2020, 1, 1)), "it has expired"),
+        (
+            self_signed(|params| params.not_before = date_time_ymd(2090, 1, 1)),
+            "it is not valid yet",
+        ),
+        (
+            self_signed(|params| {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            }),
+            "it is not a server certificate",
+        ),
+        (
+            self_signed(|params| {
+                *params = CertificateParams::new(vec!["example.com".into()]).unwrap();
+            }),
+            "it is not valid for localhost",
+        ),
+    ] {
+        let (result, server) = ask_with_store(identity);
+        result.code(3).stderr(one_line(&[reason]));
+        assert!(server.requests().is_empty());
+    }
+}
+
+#[test]
+fn a_servers_own_certificate_is_not_trusted_for_another() {
+    let ca = TestCa::new();
+    let (_, pinned) = ca.issue_with_pem(|_| {});
+    let (result, server) = ask_with_store((ca.issue(|_| {}), pinned));
+    result.code(3).stderr(one_line(&["unknown issuer"]));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn an_empty_store_is_rejected_with_advice() {
     let ca = TestCa::new();
     let server = Server::documented();
-    let folder = Folder::new();
-    let empty = folder.write("empty.pem", "");
-    check(https(&ca.serve(&server)).env("SSL_CERT_FILE", empty).arg("hi"))
-        .code(3)
-        .stderr(one_line(&["certificate", "install ca-certificates"]));
+    let tls = ca.serve(&server);
+    let (file, folder) = (Folder::new(), Folder::new());
+    let empty = file.write("empty.pem", "");
+    let folder = folder.path("").into_os_string().into_string().unwrap();
+    for (variable, path) in [("SSL_CERT_FILE", empty), ("SSL_CERT_DIR", folder)] {
+        check(https(&tls).env(variable, &path).arg("hi")).code(3).stderr(one_line(&[
+            "no CA certificates found in",
+            &path,
+            "install ca-certificates or set SSL_CERT_FILE",
+        ]));
+    }
     assert!(server.requests().is_empty());
+}
+
+#[test]
+fn malformed_certificates_in_a_file_are_skipped() {
+    let ca = TestCa::new();
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+    let pem = fs::read_to_string(ca.file()).unwrap();
+    let malformed = format!("comment\n{begin}\n!!\n{end}\n{begin}\nAAAA\n{end}\n");
+    fs::write(ca.file(), format!("{malformed}{pem}{begin}\nAAAA\n")).unwrap();
+    ask_with(&ca, &[("SSL_CERT_FILE", ca.file())]).success();
+}
+
+#[test]
+fn an_unreadable_certificate_file_is_named() {
+    ask_with(&TestCa::new(), &[("SSL_CERT_FILE", "/nonexistent/ca.pem".into())])
+        .code(3)
+        .stderr(one_line(&["cannot read SSL_CERT_FILE /nonexistent/ca.pem", "No such file"]));
+}
+
+#[test]
+fn empty_certificate_variables_count_as_absent() {
+    let ca = TestCa::new();
+    let folder = hashed(&ca);
+    let absent = PathBuf::new();
+    let file = [("SSL_CERT_FILE", ca.file()), ("SSL_CERT_DIR", absent.clone())];
+    ask_with(&ca, &file).success();
+    let in_folder = [("SSL_CERT_FILE", absent.clone()), ("SSL_CERT_DIR", folder.path(""))];
+    ask_with(&ca, &in_folder).success();
+    // With both empty the system's certificates count, which do not include this CA.
+    ask_with(&ca, &[("SSL_CERT_FILE", absent.clone()), ("SSL_CERT_DIR", absent)]).code(3);
+}
+
+#[test]
+fn the_systems_bundle_is_trusted_and_no_other_file_of_its_folder() {
+    if !can_unshare("-m") || !Path::new("/etc/ssl/certs").exists() {
+        return;
+    }
+    let (in_bundle, in_folder) = (TestCa::new(), TestCa::new());
+    let folder = hashed(&in_folder);
+    fs::copy(in_bundle.file(), folder.path("ca-certificates.crt")).unwrap();
+    let mount = format!("mount --bind {} /etc/ssl/certs", folder.path("").display());
+    for (ca, code) in [(&in_bundle, 0), (&in_folder, 3)] {
+        let server = Server::documented();
+        let mut command = process_at_url(&ca.serve(&server).url());
+        command.args(["-n", "--retries", "0", "hi"]);
+        let mut command = unshared("-m", &format!("{mount}; exec \"$@\""), &command);
+        let result = check(&mut command).code(code);
+        if code == 3 {
+            result.stderr(one_line(&["unknown issuer"]));
+        }
+        assert_eq!(server.requests().len(), usize::from(code == 0));
+    }
+}
+
+#[test]
+fn several_certificate_folders_are_read() {
+    let ca = TestCa::new();
+    let folder = hashed(&ca);
+    let list = format!("/nonexistent:{}", folder.path("").display());
+    ask_with(&ca, &[("SSL_CERT_DIR", list.into())]).success();
+}
+
+#[test]
+fn only_file_names_that_openssl_reads_count_in_a_folder() {
+    let ca = TestCa::new();
+    for (name, counts) in [
+        ("0123abcd.0", true),
+        ("0123ABCD.12", true),
+        ("a.pem", true),
+        ("a.crt", true),
+        ("0123abcd.r0", false),
+        ("0123abcd.", false),
+        ("0123abc.0", false),
+        ("0123abcg.0", false),
+        ("a.pem~", false),
+        ("a.pem.bak", false),
+        (".pem", false),
+        ("a.key", false),
+        ("README", false),
+    ] {
+        let folder = Folder::new();
+        fs::copy(ca.file(), folder.path(name)).unwrap();
+        let result = ask_with(&ca, &[("SSL_CERT_DIR", folder.path(""))]);
+        assert_eq!(result.get_output().status.success(), counts, "{name}");
+    }
+}
+
+fn fifo(path: &Path) {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+}
+
+#[test]
+fn a_fifo_as_certificate_file_is_bounded_by_the_timeout() {
+    let ca = TestCa::new();
+    let server = Server::documented();
+    let tls = ca.serve(&server);
+    let folder = Folder::new();
+    fifo(&folder.path("fifo"));
+    let start = Instant::now();
+    let mut command = https(&tls);
+    command.env("SSL_CERT_FILE", folder.path("fifo")).args(["--timeout", "1", "hi"]);
+    check(&mut command)
+        .code(3)
+        .stderr(one_line(&["cannot read SSL_CERT_FILE", "no data within the time limit"]));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_fifo_in_a_certificate_folder_is_ignored() {
+    let ca = TestCa::new();
+    let folder = hashed(&ca);
+    fifo(&folder.path("fifo.pem"));
+    let start = Instant::now();
+    ask_with(&ca, &[("SSL_CERT_DIR", folder.path(""))]).success();
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_fifo_may_deliver_certificates() {
+    let ca = TestCa::new();
+    let folder = Folder::new();
+    let path = folder.path("fifo");
+    fifo(&path);
+    let (pem, writer) = (fs::read(ca.file()).unwrap(), path.clone());
+    thread::spawn(move || fs::write(writer, pem).unwrap());
+    ask_with(&ca, &[("SSL_CERT_FILE", path)]).success();
+}
+
+/// How a server closes the connection after its response.
+#[derive(Clone, Copy)]
+enum Close {
+    WithNotify,
+    WithoutNotify,
+    WithReset,
+}
+
+/// The result of a call to a server that sends `response` over TLS and closes the connection.
+fn ask_closing(response: Vec<u8>, close: Close) -> Assert {
+    let ca = TestCa::new();
+    let config = ca.issue(|_| {});
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        let connection = ServerConnection::new(Arc::new(config)).unwrap();
+        let mut client = StreamOwned::new(connection, socket);
+        let mut request = Vec::new();
+        // A close with unread data would be a reset.
+        while !request.ends_with(b"}") {
+            let mut piece = [0; 4096];
+            let length = client.read(&mut piece).unwrap();
+            request.extend_from_slice(&piece[..length]);
+        }
+        client.write_all(&response).unwrap();
+        match close {
+            Close::WithNotify => client.conn.send_close_notify(),
+            Close::WithoutNotify => {}
+            Close::WithReset => {
+                // The response arrives before the reset that would discard it.
+                thread::sleep(Duration::from_millis(200));
+                rustix::net::sockopt::set_socket_linger(&client.sock, Some(Duration::ZERO))
+                    .unwrap();
+            }
+        }
+        let _ = client.flush();
+    });
+    let mut command = haiku_at_url(&url);
+    command.env("SSL_CERT_FILE", ca.file());
+    check(command.args(["--retries", "0", "hi"]))
+}
+
+#[test]
+fn a_complete_message_needs_no_close_notify_and_a_truncated_one_is_an_error() {
+    let body = message("hi", "end_turn").to_string();
+    let truncated = &body[..body.len() / 2];
+    for close in [Close::WithNotify, Close::WithoutNotify, Close::WithReset] {
+        ask_closing(http(200, &[JSON], &body), close).success().stdout("hi\n");
+        ask_closing(raw_http(200, &[JSON], &body), close).success().stdout("hi\n");
+        ask_closing(raw_http(200, &[JSON], truncated), close)
+            .code(4)
+            .stdout("")
+            .stderr(one_line(&["truncated reply"]));
+    }
+}
+
+#[test]
+fn a_connection_closed_before_the_response_is_described_in_plain_words() {
+    ask_closing(Vec::new(), Close::WithoutNotify)
+        .code(4)
+        .stderr(one_line(&["the server closed the connection without a TLS close_notify"]))
+        .stderr(contains("docs.rs").not());
+}
+
+/// Starts a CONNECT proxy that speaks TLS itself and connects one client to `target`. Returns its port.
+fn tls_proxy(config: ServerConfig, target: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        let connection = ServerConnection::new(Arc::new(config)).unwrap();
+        let mut client = StreamOwned::new(connection, socket);
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"CONNECT "));
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        let mut server = TcpStream::connect(("127.0.0.1", target)).unwrap();
+        let turn = Some(Duration::from_millis(5));
+        client.sock.set_read_timeout(turn).unwrap();
+        server.set_read_timeout(turn).unwrap();
+        while forward(&mut client, &mut server) && forward(&mut server, &mut client) {}
+    });
+    port
+}
+
+/// Forwards what has arrived, and returns whether more may follow.
+fn forward(from: &mut impl Read, to: &mut impl Write) -> bool {
+    let mut piece = [0; 4096];
+    match from.read(&mut piece) {
+        Ok(0) => false,
+        Ok(length) => to.write_all(&piece[..length]).is_ok(),
+        Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
+}
+
+#[test]
+fn a_proxy_may_speak_tls_itself_if_its_certificate_is_trusted() {
+    let ca = TestCa::new();
+    let server = Server::documented();
+    let tls = ca.serve(&server);
+    let ask_through = |proxy: ServerConfig| {
+        let port = tls_proxy(proxy, tls.port);
+        let mut command = https(&tls);
+        command
+            .env("HTTPS_PROXY", format!("https://localhost:{port}"))
+            .env("SSL_CERT_FILE", ca.file());
+        check(command.arg("hi"))
+    };
+    ask_through(ca.issue(|_| {})).success().stdout("hi\n").stderr("");
+    ask_through(TestCa::new().issue(|_| {})).code(3).stderr(one_line(&["unknown issuer"]));
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]

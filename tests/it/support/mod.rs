@@ -1,6 +1,8 @@
 //! Shared by the tests: the program in a cleared environment, and the checks that every call has to pass.
 
+pub mod dead_host;
 pub mod mock_server;
+pub mod sandbox;
 pub mod test_ca;
 
 use std::path::PathBuf;
@@ -47,10 +49,14 @@ pub fn haiku_at_url(url: &str) -> Command {
 
 /// Like [`haiku_at`], for tests that need the process itself: without input, its output captured.
 pub fn process(server: &Server) -> process::Command {
+    process_at_url(&server.url())
+}
+
+pub fn process_at_url(url: &str) -> process::Command {
     let mut command = process::Command::new(HAIKU);
     command
         .env_clear()
-        .envs(account(&server.url()))
+        .envs(account(url))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -131,6 +137,13 @@ pub fn stdout(assert: &Assert) -> String {
 
 pub fn stderr(assert: &Assert) -> String {
     String::from_utf8(assert.get_output().stderr.clone()).expect("UTF-8")
+}
+
+/// The most memory that a process has had, while it runs.
+pub fn peak_kilobytes(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// A temporary folder of files that a test passes by path.

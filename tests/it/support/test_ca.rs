@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
@@ -22,8 +22,14 @@ pub struct TestCa {
 
 impl TestCa {
     pub fn new() -> TestCa {
+        TestCa::with(|_| {})
+    }
+
+    /// Creates a CA after `change` to the parameters of its own certificate.
+    pub fn with(change: impl FnOnce(&mut CertificateParams)) -> TestCa {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         // Without a name of its own, it would differ from another CA in its signatures only.
         params.distinguished_name.push(DnType::CommonName, format!("{:?}", key.public_key_raw()));
@@ -40,25 +46,47 @@ impl TestCa {
 
     /// Issues a certificate for localhost and api.test, after `change` to its parameters.
     pub fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
-        let mut params =
-            CertificateParams::new(vec!["localhost".into(), "api.test".into()]).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
+        self.issue_with_pem(change).0
+    }
+
+    /// The same, and the certificate itself.
+    pub fn issue_with_pem(
+        &self,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (ServerConfig, String) {
+        let (params, key) = server_params(change);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap()
+        (server_config(&certificate, &key), certificate.pem())
     }
 
     /// Starts a TLS server with a valid certificate in front of `server`.
     pub fn serve(&self, server: &Server) -> TlsServer {
         TlsServer::new(self.issue(|_| {}), server.port)
     }
+}
+
+/// Creates a certificate as [`TestCa::issue`] does, but signed by its own key. Also returns the certificate itself.
+pub fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> (ServerConfig, String) {
+    let (params, key) = server_params(change);
+    let certificate = params.self_signed(&key).unwrap();
+    (server_config(&certificate, &key), certificate.pem())
+}
+
+fn server_params(change: impl FnOnce(&mut CertificateParams)) -> (CertificateParams, KeyPair) {
+    let mut params = CertificateParams::new(vec!["localhost".into(), "api.test".into()]).unwrap();
+    change(&mut params);
+    (params, KeyPair::generate().unwrap())
+}
+
+fn server_config(certificate: &Certificate, key: &KeyPair) -> ServerConfig {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap()
 }
 
 /// Terminates TLS and forwards to a plain server.

@@ -1,0 +1,144 @@
+//! The API token: files that deliver it, and ways on which it could leak.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+use predicates::prelude::*;
+use predicates::str::contains;
+
+use crate::support::mock_server::Server;
+use crate::support::sandbox::{set_mode, tool};
+use crate::support::{Folder, TOKEN, ask, check, haiku_at, one_line, process};
+
+/// Writes a file that only its owner can read.
+fn private(folder: &Folder, name: &str, content: impl AsRef<[u8]>) -> String {
+    let file = folder.write(name, content);
+    set_mode(&file, 0o600);
+    file
+}
+
+#[test]
+fn a_fifo_as_token_file_is_bounded_by_the_timeout() {
+    let folder = Folder::new();
+    tool("mkfifo", &[], &folder.path("fifo"));
+    let server = Server::documented();
+    let fifo = folder.path("fifo");
+    let start = Instant::now();
+    ask(&server, &["--timeout", "1", "--token-file", fifo.to_str().unwrap(), "hi"])
+        .code(2)
+        .stderr(one_line(&["no data from --token-file", "for 1 s"]));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_token_file_that_is_standard_input_is_rejected() {
+    let folder = Folder::new();
+    let file = private(&folder, "token", TOKEN);
+    let (symbolic, hard) = (folder.path("symbolic"), folder.path("hard"));
+    symlink(&file, &symbolic).unwrap();
+    fs::hard_link(&file, &hard).unwrap();
+    let (symbolic, hard) = (symbolic.to_str().unwrap(), hard.to_str().unwrap());
+    let server = Server::documented();
+    for path in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", &file, symbolic, hard] {
+        for args in [&["hi"][..], &["-"], &["-n", "hi"], &["--messages", "-"]] {
+            let mut by_option = process(&server);
+            by_option.args(["--token-file", path]);
+            let mut by_variable = process(&server);
+            by_variable.env("CLOUDFLARE_API_TOKEN", "").env("CLOUDFLARE_API_TOKEN_FILE", path);
+            for mut command in [by_option, by_variable] {
+                command.args(args).stdin(File::open(&file).unwrap());
+                check(&mut command).code(2).stderr(one_line(&[path, "is standard input"]));
+            }
+        }
+    }
+    let mut piped = haiku_at(&server);
+    piped.args(["--token-file", "/dev/stdin", "hi"]).write_stdin(TOKEN);
+    check(&mut piped).code(2).stderr(one_line(&["is standard input"]));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_request_that_contains_the_token_is_rejected() {
+    let folder = Folder::new();
+    let text = folder.write("text.txt", format!("TOKEN={TOKEN}\n"));
+    let message = format!(r#"{{"role":"user","content":"use {TOKEN}"}}"#);
+    let messages = folder.write("messages.jsonl", &message);
+    let body = format!(r#"{{"model":"m","max_tokens":1,"messages":[{message}]}}"#);
+    let body = folder.write("body.json", body);
+    let schema = folder.write("schema.json", format!(r#"{{"const":"{TOKEN}"}}"#));
+    let metadata = format!(r#"{{"user_id":"{TOKEN}"}}"#);
+    let server = Server::documented();
+    for args in [
+        &["my token is", TOKEN][..],
+        &["-s", TOKEN, "hi"],
+        &["--system-file", &text, "hi"],
+        &["--messages", &messages],
+        &["-a", &text, "hi"],
+        &["--schema", &schema, "hi"],
+        &["--metadata", &metadata, "hi"],
+        &["--param", &format!("tools={metadata}"), "hi"],
+        &["--body", &body],
+    ] {
+        ask(&server, args).code(2).stderr(one_line(&["contains the API token"]));
+    }
+    let mut piped = haiku_at(&server);
+    piped.arg("hi").write_stdin(format!("a log\nAuthorization: Bearer {TOKEN}\n"));
+    check(&mut piped).code(2).stderr(one_line(&["contains the API token"]));
+    // As JSON spells it.
+    let quoted = r#"t0ken-"with"-\quotes"#;
+    let mut command = haiku_at(&server);
+    command.env("CLOUDFLARE_API_TOKEN", quoted).args(["--", quoted]);
+    check(&mut command).code(2).stderr(one_line(&["contains the API token"]));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn headers_that_carry_credentials_are_rejected_without_showing_them() {
+    let server = Server::documented();
+    for name in [
+        "Authorization",
+        "Proxy-Authorization",
+        "cf-aig-authorization",
+        "Cookie",
+        "Set-Cookie",
+        "X-Auth-Key",
+        "api-key",
+        "CF-Access-Client-Secret",
+        "CF-Access-Token",
+        "X-CUSTOM-SECRET",
+    ] {
+        ask(&server, &["-H", &format!("{name}: hidden-value"), "hi"])
+            .code(2)
+            .stderr(one_line(&["--header", &name.to_lowercase()]))
+            .stderr(contains("hidden-value").not());
+    }
+    assert!(server.requests().is_empty());
+    ask(&server, &["-H", "cf-aig-cache-key: mine", "hi"]).success();
+    assert_eq!(server.request().header("cf-aig-cache-key"), Some("mine"));
+}
+
+#[test]
+fn a_token_file_over_64_kb_is_rejected_and_not_cut() {
+    let folder = Folder::new();
+    let server = Server::documented();
+    for content in ["a".repeat(65_537), TOKEN.to_owned() + &"\n".repeat(65_537)] {
+        let file = private(&folder, "token", content);
+        ask(&server, &["--token-file", &file, "hi"]).code(2).stderr(one_line(&["64 KB"]));
+    }
+    ask(&server, &["--token-file", "/dev/zero", "hi"]).code(2).stderr(one_line(&["64 KB"]));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_byte_order_mark_in_a_token_file_is_dropped() {
+    let folder = Folder::new();
+    let file = private(&folder, "token", format!("\u{feff}{TOKEN}\r\n"));
+    let server = Server::documented();
+    let mut command = haiku_at(&server);
+    command.env("CLOUDFLARE_API_TOKEN", "").args(["--token-file", &file, "hi"]);
+    check(&mut command).success().stderr("");
+    let bearer = format!("Bearer {TOKEN}");
+    assert_eq!(server.request().header("authorization"), Some(bearer.as_str()));
+}
