@@ -167,12 +167,8 @@ pub struct Attributes {
 impl Attributes {
     fn of(path: &Path) -> io::Result<Attributes> {
         let metadata = fs::symlink_metadata(path)?;
-        let mut acl = Vec::with_capacity(MAX_XATTR_BYTES);
-        let acl = match lgetxattr(path, ACL, spare_capacity(&mut acl)) {
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => None,
-            length => length.map(|_| Some(acl))?,
-        };
-        Ok(Attributes { uid: metadata.uid(), gid: metadata.gid(), mode: metadata.mode(), acl })
+        let (uid, gid, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
+        Ok(Attributes { uid, gid, mode, acl: read_acl(path)? })
     }
 
     /// Gives `file`, which only its owner can read so far, these attributes. The owner comes
@@ -188,10 +184,7 @@ impl Attributes {
                 fsetxattr(file, ACL, acl, XattrFlags::empty())?;
             }
             // The folder's default ACL, which the new mode would bring into effect.
-            _ => match fremovexattr(file, ACL) {
-                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-                Err(error) => return Err(error.into()),
-            },
+            _ => remove_acl(file)?,
         }
         file.set_permissions(Permissions::from_mode(self.mode_for(&metadata)))
     }
@@ -209,6 +202,29 @@ impl Attributes {
             return mode & 0o1777;
         }
         mode
+    }
+}
+
+/// The access control list of a file, if it has one. Only Linux keeps it in an extended attribute.
+fn read_acl(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    if !cfg!(target_os = "linux") {
+        return Ok(None);
+    }
+    let mut acl = Vec::with_capacity(MAX_XATTR_BYTES);
+    match lgetxattr(path, ACL, spare_capacity(&mut acl)) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        length => Ok(length.map(|_| Some(acl))?),
+    }
+}
+
+fn remove_acl(file: &File) -> io::Result<()> {
+    match fremovexattr(file, ACL) {
+        Err(error)
+            if cfg!(target_os = "linux") && ![Errno::NODATA, Errno::OPNOTSUPP].contains(&error) =>
+        {
+            Err(error.into())
+        }
+        _ => Ok(()),
     }
 }
 
