@@ -347,7 +347,7 @@ impl ServerCertVerifier for StoreVerifier {
             return Err(TrustError::NoCertificates(store.place.clone()).into());
         }
         let parsed = ParsedCertificate::try_from(end_entity)?;
-        // Like curl, accept a server's own certificate, whoever issued it, CA or not.
+        // Like curl, accept a server's own certificate, from any issuer, CA or not.
         if store.certificates.contains(end_entity) {
             let certificate = parse(end_entity)?;
             check_validity(&certificate, now)?;

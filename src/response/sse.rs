@@ -1,12 +1,12 @@
-//! Bytes to events, by the rules of "Server-sent events" in the WHATWG HTML standard.
+//! Parses a stream of bytes into events, by the section "Server-sent events" of the WHATWG HTML standard.
 
 use memchr::{memchr, memchr2};
 
-/// The longest event or line that is taken, in bytes. A delta is a few dozen; this leaves room for
-/// a whole reply in one event, and bounds what a hostile server can make us keep.
+/// A delta is a few dozen bytes; this leaves room for a whole reply in one event, and bounds what a
+/// hostile server can make us keep.
 const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// One event: its name, empty where the stream gave none, and its data lines joined by LF.
+/// One event: its name, empty if the stream gave none, and its data lines joined by LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     /// The `event` field.
@@ -19,7 +19,7 @@ pub struct Event<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Takes a stream apart that comes in pieces of any size.
+/// Parses a stream that arrives in pieces of any size.
 #[derive(Debug, Default)]
 pub struct Parser {
     /// The beginning of a line whose end has not come yet.
@@ -29,13 +29,13 @@ pub struct Parser {
     has_data: bool,
     /// The last byte was CR: an LF that follows belongs to it.
     after_cr: bool,
-    /// The first line is behind us, and with it the one byte order mark that is dropped.
-    begun: bool,
+    /// The first line has been read, and with it the one byte order mark that is dropped.
+    has_begun: bool,
 }
 
 impl Parser {
-    /// Takes the next bytes of the stream, and hands over every event that they complete. An event
-    /// that no empty line has closed is never handed over.
+    /// Parses the next bytes of the stream, and hands over every event that they complete. An event
+    /// that no empty line has ended is never handed over.
     ///
     /// # Errors
     /// The first error of `on_event`, or [`TooLong`]; after either the stream cannot go on.
@@ -83,9 +83,9 @@ impl Parser {
         mut line: &[u8],
         on_event: &mut impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if !self.begun {
+        if !self.has_begun {
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-            self.begun = true;
+            self.has_begun = true;
         }
         if line.is_empty() {
             return self.dispatch(on_event);
