@@ -185,14 +185,14 @@ mod tests {
     ];
 
     #[test]
-    fn events_of_whole_streams() {
+    fn whole_streams_give_their_events() {
         for (stream, expected) in CASES {
             assert_eq!(events(&[stream.as_bytes()]), list(expected), "{stream:?}");
         }
     }
 
     #[test]
-    fn a_split_anywhere_changes_nothing() {
+    fn events_are_the_same_wherever_the_stream_is_split() {
         for (stream, expected) in CASES {
             let bytes = stream.as_bytes();
             for at in 0..=bytes.len() {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_end_is_given_up() {
+    fn a_line_or_an_event_that_is_too_long_is_an_error() {
         assert_eq!(MAX_EVENT_BYTES, 16_777_216);
         let half = vec![b'x'; MAX_EVENT_BYTES / 2];
         let no_event = |_: Event<'_>| Ok(());
