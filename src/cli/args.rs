@@ -2,6 +2,8 @@
 //!
 //! Imports clap and std alone, so that the test that generates man page and completions can include it by path.
 
+#![allow(rustdoc::bare_urls, reason = "the comments are also the help")]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
