@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{anyhow, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -72,33 +72,44 @@ pub fn trimmed_text(path: &Path, option: &str) -> anyhow::Result<String> {
 /// # Errors
 /// Those of [`text`], and silence.
 pub fn optional_stdin(timeout: Duration, reporter: &Reporter) -> anyhow::Result<String> {
-    let started = Instant::now();
     let hint_after = if reporter.is_terminal { HINT_AFTER } else { HINT_IN_LOG_AFTER };
-    let is_ready = |until: Duration| is_ready(until.min(timeout).saturating_sub(started.elapsed()));
-    if !is_ready(hint_after)? {
-        if hint_after < timeout {
-            reporter.warn("waiting for standard input; use -n if there is none");
-        }
-        if !is_ready(timeout)? {
-            bail!(
-                "no data on standard input for {} s; use -n or </dev/null if there is none",
-                timeout.as_secs_f64()
-            );
-        }
-    }
+    let hint = || reporter.warn("waiting for standard input; use -n if there is none");
+    wait_for_data(io::stdin(), hint_after, timeout, hint)?;
     text(Path::new("-"), "")
 }
 
-/// Whether standard input has data, or an end, within `timeout`.
-fn is_ready(timeout: Duration) -> anyhow::Result<bool> {
-    let until = Instant::now() + timeout;
+/// Waits until `input` has data or has ended, and calls `hint` after a while, unless `timeout` ends
+/// the wait before.
+fn wait_for_data(
+    input: impl AsFd,
+    hint_after: Duration,
+    timeout: Duration,
+    hint: impl FnOnce(),
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let is_ready = |after: Duration| is_ready(&input, started + after);
+    if hint_after < timeout {
+        if is_ready(hint_after)? {
+            return Ok(());
+        }
+        hint();
+    }
+    ensure!(
+        is_ready(timeout)?,
+        "no data on standard input for {} s; use -n or </dev/null if there is none",
+        timeout.as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Whether `input` has data, or an end, by `until`.
+fn is_ready(input: impl AsFd, until: Instant) -> anyhow::Result<bool> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         // Rounded up, or the last fraction of a millisecond would be spent spinning.
         let left = left + Duration::from_micros(999);
         let milliseconds = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let stdin = io::stdin();
-        match poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], milliseconds) {
+        match poll(&mut [PollFd::new(input.as_fd(), PollFlags::POLLIN)], milliseconds) {
             Err(Errno::EINTR) => {}
             Ok(ready) => return Ok(ready > 0),
             Err(error) => return Err(cannot_read(STDIN, &error.into())),
@@ -164,6 +175,30 @@ fn not_utf8(name: &str, bytes: &[u8], offset: usize) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use std::io::Write;
+
+    const NOW: Duration = Duration::ZERO;
+    const SOON: Duration = Duration::from_millis(20);
+    const LATER: Duration = Duration::from_millis(60);
+
+    #[test]
+    fn silent_input_causes_a_hint_and_then_an_error() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let wait = |hint_after, timeout| {
+            let started = Instant::now();
+            let hint = Cell::new(None);
+            let result =
+                wait_for_data(&reader, hint_after, timeout, || hint.set(Some(started.elapsed())));
+            (result.is_ok(), hint.get(), started.elapsed())
+        };
+        let (is_ok, hint, elapsed) = wait(SOON, LATER);
+        assert!(!is_ok && hint.unwrap() >= SOON && elapsed >= LATER, "{hint:?}, {elapsed:?}");
+        // A hint just before the error, with the same advice, would say nothing new.
+        assert!(matches!(wait(LATER, SOON), (false, None, _)));
+        writer.write_all(b"x").unwrap();
+        assert!(matches!(wait(NOW, LATER), (true, None, _)));
+    }
 
     #[test]
     fn text_that_is_not_utf8_is_named_for_what_it_is() {

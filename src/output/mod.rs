@@ -141,19 +141,22 @@ impl Output {
     /// # Errors
     /// As [`Output::write`].
     pub fn end_line(&mut self) -> Result<(), Error> {
-        match self.last_byte {
-            None | Some(b'\n') => Ok(()),
-            Some(_) => self.write(b"\n"),
-        }
+        if self.ends_line() { Ok(()) } else { self.write(b"\n") }
     }
 
-    /// Ends the line of a reply that broke off, if the error line would otherwise share it. Bytes in
+    /// Ends the line of a reply that broke off, if the error line might otherwise share it. Bytes in
     /// a pipe or a file stay as they came.
     pub fn break_off(&mut self) {
         if self.is_terminal() {
             // The error that broke it off is the one to report.
             let _ = self.end_line();
+        } else if self.held.is_none() && self.stdout.may_be_seen && !self.ends_line() {
+            stderr::break_next_line();
         }
+    }
+
+    fn ends_line(&self) -> bool {
+        self.last_byte.is_none_or(|last| last == b'\n')
     }
 
     /// Hands over what was kept: to FILE if the reply `is_complete`, else to standard output, so that
@@ -182,6 +185,8 @@ impl Output {
 struct Stdout {
     file: File,
     is_terminal: bool,
+    /// It is a terminal, or may lead to one, as the pipe to `less` does.
+    may_be_seen: bool,
     progress: Progress,
 }
 
@@ -189,11 +194,11 @@ impl Stdout {
     fn new(progress: Progress) -> Result<Stdout, Error> {
         let stdout = io::stdout();
         let file = stdout.as_fd().try_clone_to_owned();
-        Ok(Stdout {
-            file: File::from(file.map_err(|error| cannot_write(STDOUT, &error))?),
-            is_terminal: stdout.is_terminal(),
-            progress,
-        })
+        let file = File::from(file.map_err(|error| cannot_write(STDOUT, &error))?);
+        let is_terminal = stdout.is_terminal();
+        let kind = file.metadata().map(|metadata| metadata.file_type());
+        let is_pipe = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket());
+        Ok(Stdout { file, is_terminal, may_be_seen: is_terminal || is_pipe, progress })
     }
 
     /// The standard library replaces a closed standard output by /dev/null, open for reading too. A
@@ -216,7 +221,9 @@ impl Stdout {
             return Ok(());
         }
         self.check_open()?;
-        self.progress.stop();
+        if self.may_be_seen {
+            self.progress.stop();
+        }
         let written = terminal::write(&mut self.file, bytes, self.is_terminal);
         written.map_err(|error| match error.kind() {
             // A socket breaks with the same error, so it is judged here alone.

@@ -1,28 +1,28 @@
 //! One line on a terminal that says what a call is waiting for, redrawn in place and erased at the end.
 
-use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use std::{env, fmt, fs, mem};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::getpgrp;
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::{flag, low_level};
 
+use super::atomic_file::BlockedSignals;
 use super::terminal::escape_controls;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Back to the first column, clear the line.
 const ERASE: &str = "\r\x1b[K";
-
-/// A line that reaches the last column would wrap, and could not be erased any more.
-const WRAP_OFF: &str = "\x1b[?7l";
-const WRAP_ON: &str = "\x1b[?7h";
 
 /// The progress line, if there is to be one. A thread of its own draws it, so that every wait is
 /// covered, whatever it waits for.
@@ -40,12 +40,14 @@ struct Drawing {
     /// Writing to it ends the thread.
     wake: UnixStream,
     has_stopped: Arc<AtomicBool>,
+    /// The signal that is to end the program, or 0.
+    signal: Arc<AtomicUsize>,
 }
 
 impl Progress {
     pub fn new(is_wanted: bool) -> Progress {
-        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        Progress((is_wanted && !is_dumb).then(Arc::default))
+        let is_dumb = || env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        Progress((is_wanted && !is_dumb()).then(Arc::default))
     }
 
     /// Shows what `status` says, once a second, from the second second on. A machine that gives no
@@ -71,16 +73,18 @@ impl Progress {
         }
     }
 
-    /// Erases the line for good.
+    /// Erases the line for good. From then on signals do what they do by default.
     pub fn stop(&self) {
         let Some(state) = &self.0 else {
             return;
         };
         let drawing = lock(state).drawing.take();
         if let Some(mut drawing) = drawing {
-            drawing.has_stopped.store(true, Ordering::SeqCst);
             let _ = drawing.wake.write_all(b"x");
             let _ = drawing.thread.join();
+            drawing.has_stopped.store(true, Ordering::SeqCst);
+            // It may have come after the thread looked for it.
+            end_by(&drawing.signal);
             lock(state).erase();
         }
     }
@@ -88,16 +92,18 @@ impl Progress {
 
 impl State {
     fn erase(&mut self) {
-        if self.is_shown {
-            self.is_shown = false;
+        if mem::take(&mut self.is_shown) && is_in_foreground() {
             write(ERASE);
         }
     }
 
     fn show(&mut self, status: &str) {
-        self.is_shown = true;
-        let status = escape_controls(status, "");
-        write(&format!("{ERASE}{WRAP_OFF}haiku: {status}{WRAP_ON}"));
+        if is_in_foreground() && is_writable() {
+            let line = format!("haiku: {}", escape_controls(status, ""));
+            let line: String = line.chars().take(max_columns()).collect();
+            write(&format!("{ERASE}{line}"));
+            self.is_shown = true;
+        }
     }
 }
 
@@ -106,37 +112,85 @@ fn draw(
     state: Arc<Mutex<State>>,
     status: impl Fn() -> String + Send + 'static,
 ) -> io::Result<Drawing> {
-    let (mut events, wake) = UnixStream::pair()?;
+    let (events, wake) = UnixStream::pair()?;
     let has_stopped = Arc::new(AtomicBool::new(false));
     let signal = Arc::new(AtomicUsize::new(0));
     let caught = signal.clone();
+    // None must come between the three actions that are registered for it.
+    let _blocked = BlockedSignals::new();
     let thread = thread::Builder::new().spawn(move || {
-        while !wait(&mut events) {
+        while !is_over(&events) {
             lock(&state).show(&status());
         }
-        lock(&state).erase();
-        let signal = caught.load(Ordering::SeqCst);
-        if let Ok(signal @ 1..) = i32::try_from(signal) {
-            let _ = low_level::emulate_default_handler(signal);
+        // A signal must not have to wait for a terminal that takes nothing.
+        if is_writable()
+            && let Ok(mut state) = state.try_lock()
+        {
+            state.erase();
         }
+        end_by(&caught);
     })?;
+    let ignored = ignored_signals();
     for number in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-        flag::register_conditional_default(number, has_stopped.clone())?;
-        flag::register_usize(number, signal.clone(), number as usize)?;
-        low_level::pipe::register(number, wake.try_clone()?)?;
+        if ignored >> (number - 1) & 1 == 0 {
+            flag::register_conditional_default(number, has_stopped.clone())?;
+            flag::register_usize(number, signal.clone(), number as usize)?;
+            low_level::pipe::register(number, wake.try_clone()?)?;
+        }
     }
-    Ok(Drawing { thread, wake, has_stopped })
+    Ok(Drawing { thread, wake, has_stopped, signal })
 }
 
-/// Waits for the next second; true if the drawing is to end.
-fn wait(events: &mut UnixStream) -> bool {
+/// Waits for the next second; true if the thread is to end instead.
+fn is_over(events: &UnixStream) -> bool {
     let timeout = PollTimeout::try_from(INTERVAL).unwrap_or(PollTimeout::MAX);
-    let ready = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], timeout);
-    matches!(ready, Ok(1..)) && events.read(&mut [0]).is_ok()
+    loop {
+        match poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return false,
+            Err(Errno::EINTR) => {}
+            _ => return true,
+        }
+    }
 }
 
-fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+/// Ends the program as `signal` does, if there is one.
+fn end_by(signal: &AtomicUsize) {
+    if let Ok(signal @ 1..) = i32::try_from(signal.load(Ordering::SeqCst)) {
+        let _ = low_level::emulate_default_handler(signal);
+    }
+}
+
+/// The signals that the caller has set to be ignored, as `nohup` and `trap '' INT` do, and a script
+/// for what it starts in the background: one bit for each. A handler would end that. Only Linux tells.
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A line that reached the last column might wrap, and could not be erased any more.
+fn max_columns() -> usize {
+    match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col) - 1,
+        _ => usize::MAX,
+    }
+}
+
+/// In the background, the line would end up among what is typed at the shell's prompt. A terminal that
+/// does not control this process has no foreground.
+fn is_in_foreground() -> bool {
+    tcgetpgrp(io::stderr()).map_or(true, |foreground| foreground == getpgrp())
+}
+
+/// False while output is stopped, as Ctrl-S does.
+fn is_writable() -> bool {
+    let stderr = io::stderr();
+    let ready = poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO);
+    matches!(ready, Ok(1..))
 }
 
 fn write(text: &str) {

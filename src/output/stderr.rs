@@ -1,6 +1,7 @@
 //! Lines on standard error: each begins `haiku: `, and none can control a terminal.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::progress::Progress;
 use super::terminal::escape_controls;
@@ -47,10 +48,20 @@ impl Reporter {
     }
 }
 
+/// A reply that broke off within a line may be on the same terminal.
+static FOLLOWS_TEXT: AtomicBool = AtomicBool::new(false);
+
 /// Writes one line, in one write. If standard error itself cannot be written, there is nobody to tell.
 pub fn line(text: &str) {
-    let line = format!("haiku: {}\n", escape_controls(text, ""));
+    let break_line = if FOLLOWS_TEXT.swap(false, Ordering::Relaxed) { "\n" } else { "" };
+    let line = format!("{break_line}haiku: {}\n", escape_controls(text, ""));
     let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// Lets the next line begin with a line break, if standard error is a terminal. It must be in the same
+/// write: the text may still be on its way through a pipe, and arrive between two.
+pub fn break_next_line() {
+    FOLLOWS_TEXT.store(io::stderr().is_terminal(), Ordering::Relaxed);
 }
 
 /// The system's words for an error, without the number that Rust adds.

@@ -15,6 +15,7 @@ mod hostile;
 mod network;
 mod output_file;
 mod output_file_attacks;
+mod progress;
 mod prompt;
 mod properties;
 mod proxy;

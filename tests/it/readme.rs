@@ -16,8 +16,8 @@ use crate::generated::help;
 use crate::support::mock_server::{
     Request, Server, Step, event_stream, events, examples, json_response, message,
 };
+use crate::support::pty::terminal;
 use crate::support::{TOKEN, has};
-use crate::terminal::terminal;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -7,33 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use predicates::str::{contains, starts_with};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 use serde_json::json;
 
 use crate::support::mock_server::{Server, events};
+use crate::support::pty::{read_all, terminal};
 use crate::support::{check, dry_run, peak_kilobytes, process};
-
-/// The two ends of a terminal that passes output on unchanged.
-pub fn terminal() -> (File, File) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let mut options = File::options();
-    let slave = options.read(true).write(true).open(name.to_str().unwrap()).unwrap();
-    let mut modes = tcgetattr(&slave).unwrap();
-    modes.output_modes &= !OutputModes::OPOST;
-    tcsetattr(&slave, OptionalActions::Now, &modes).unwrap();
-    (File::from(master), slave)
-}
-
-/// Everything that was written to the terminal. Once nothing has it open any more, reading fails.
-fn read_all(mut master: File) -> String {
-    let mut bytes = Vec::new();
-    let _ = master.read_to_end(&mut bytes);
-    String::from_utf8(bytes).unwrap()
-}
 
 /// The exit status, and what appears on a terminal, standard error included.
 fn on_terminal(server: &Server, args: &[&str]) -> (i32, String) {

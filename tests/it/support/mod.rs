@@ -2,6 +2,7 @@
 
 pub mod dead_host;
 pub mod mock_server;
+pub mod pty;
 pub mod sandbox;
 pub mod test_ca;
 
