@@ -47,7 +47,8 @@ pub struct Response<R> {
     pub cache_status: Option<String>,
     /// `cf-aig-log-id`.
     pub log_id: Option<String>,
-    /// A read that fails says why in words for the user.
+    /// A read that fails says why in words for the user. InvalidData means that what has come is not
+    /// what was sent.
     pub body: R,
 }
 

@@ -39,18 +39,25 @@ pub struct Body {
 impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer).map_err(|error| {
-            let why = match ureq::Error::from(error) {
+            let truncated = || format!("truncated reply: {} closed the connection", self.host);
+            io::Error::other(match ureq::Error::from(error) {
                 ureq::Error::Timeout(_) => timed_out(self.limits, &self.watch, &self.host),
-                ureq::Error::Decompress(..) => "malformed reply: invalid compression".into(),
+                ureq::Error::Decompress(_, error)
+                    if error.kind() == io::ErrorKind::UnexpectedEof =>
+                {
+                    truncated()
+                }
+                ureq::Error::Decompress(..) => {
+                    let why = "malformed reply: invalid compression";
+                    return io::Error::new(io::ErrorKind::InvalidData, why);
+                }
                 ureq::Error::Io(error) if error.kind() == io::ErrorKind::Interrupted => {
                     return error;
                 }
-                ureq::Error::Io(_) | ureq::Error::BodyStalled => {
-                    format!("truncated reply: {} closed the connection", self.host)
-                }
+                ureq::Error::Io(_) | ureq::Error::BodyStalled => truncated(),
+                ureq::Error::Protocol(_) => "malformed reply: invalid chunked encoding".into(),
                 other => format!("malformed reply: {other}"),
-            };
-            io::Error::other(why)
+            })
         })
     }
 }
@@ -92,8 +99,9 @@ pub fn send(
 fn response_of(head: &Parts, body: Body) -> Response<Body> {
     let text = |name: &str| head.headers.get(name)?.to_str().ok();
     let encoding = text("content-encoding").map(str::trim);
+    // ureq decodes gzip in small letters alone.
     let is_known = |encoding: &&str| {
-        ["", "gzip", "identity"].contains(&encoding.to_ascii_lowercase().as_str())
+        ["", "gzip"].contains(encoding) || encoding.eq_ignore_ascii_case("identity")
     };
     Response {
         status: head.status.as_u16(),
@@ -161,14 +169,32 @@ fn no_response(error: ureq::Error, host: &str, limits: Limits, watch: &Watch) ->
         E::Timeout(_) => Error::temporary(timed_out(limits, watch, host)),
         E::Io(error) => lost(&connection_lost(&error)),
         E::HostNotFound => lost("host not found"),
-        E::ConnectProxyFailed(why) if why.contains("407") => Error::rejected(format!(
-            "cannot connect to {host}: the proxy requires authentication"
-        ))
-        .advice(
-            "put the user name and password into the proxy URL, http://name:password@host:port",
-        ),
-        E::ConnectProxyFailed(why) => lost(&why),
-        other => Error::temporary(format!("malformed response from {host}: {other}")),
+        // ureq says "proxy server responded 407/407", or that it did not.
+        E::ConnectProxyFailed(why) => match why.rsplit_once('/') {
+            Some((_, "407")) => Error::rejected(format!(
+                "cannot connect to {host}: the proxy requires authentication"
+            ))
+            .advice(
+                "put the user name and password into the proxy URL, http://name:password@host:port",
+            ),
+            Some((_, status)) => lost(&format!("the proxy answered HTTP {status}")),
+            None => lost("the proxy did not answer"),
+        },
+        other => {
+            let why = malformed_head(&other);
+            Error::temporary(format!("malformed response from {host}: {why}"))
+        }
+    }
+}
+
+/// What is wrong with the head of a response, without the HTTP library's own words.
+fn malformed_head(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Protocol(_) => "invalid HTTP header".into(),
+        ureq::Error::LargeResponseHeader(..) => {
+            format!("its HTTP header is larger than {} KB", MAX_HEAD_BYTES / 1024)
+        }
+        other => other.to_string(),
     }
 }
 

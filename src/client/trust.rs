@@ -28,6 +28,7 @@ use x509_cert::der::oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_SERVER_AUTH
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
 use super::bounded_file::BoundedFile;
+use crate::output::stderr::reason;
 
 const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -151,7 +152,7 @@ impl fmt::Display for TrustError {
                 )
             }
             TrustError::Unreadable(path, error) => {
-                write!(f, "cannot read SSL_CERT_FILE {}: {error}", path.display())
+                write!(f, "cannot read SSL_CERT_FILE {}: {}", path.display(), reason(error))
             }
             TrustError::NoCertificates(place) => write!(
                 f,

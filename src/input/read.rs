@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::attachment::media_type;
 use super::{MAX_REQUEST_BYTES, is_blank};
+use crate::output::blocking::BlockingFile;
 use crate::output::stderr::{Reporter, reason};
 
 /// Silence on standard input after which a person at a terminal gets a hint.
@@ -40,7 +41,7 @@ pub fn name(path: &Path, option: &str) -> String {
 /// A file that cannot be read, or is larger than a request can be.
 pub fn bytes(path: &Path, option: &str) -> anyhow::Result<Vec<u8>> {
     let name = name(path, option);
-    let file = if path == "-" { stdin() } else { File::open(path) };
+    let file = if path == "-" { stdin() } else { File::open(path).map(BlockingFile) };
     let mut bytes = Vec::new();
     file.and_then(|file| file.take(MAX_REQUEST_BYTES as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| cannot_read(&name, &error))?;
@@ -118,8 +119,8 @@ fn is_ready(input: impl AsFd, until: Instant) -> anyhow::Result<bool> {
 }
 
 /// Standard input without a buffer, so that nothing is read beyond what is asked for.
-fn stdin() -> io::Result<File> {
-    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+fn stdin() -> io::Result<BlockingFile> {
+    Ok(BlockingFile(io::stdin().as_fd().try_clone_to_owned()?.into()))
 }
 
 /// An argument as text; `name` says which it is.

@@ -1,6 +1,7 @@
 //! Where the reply goes: standard output or a file, at once or when it is complete.
 
 pub mod atomic_file;
+pub mod blocking;
 pub mod progress;
 pub mod stderr;
 pub mod terminal;
@@ -17,6 +18,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use crate::cli::args::Args;
 use crate::error::{Error, ExitStatus};
 use atomic_file::Target;
+use blocking::BlockingFile;
 use progress::Progress;
 
 /// The most of a reply that is kept in memory. The longest that the model gives is far below 1 MB.
@@ -183,7 +185,7 @@ impl Output {
 /// Standard output without a buffer: one call, one write.
 #[derive(Debug)]
 struct Stdout {
-    file: File,
+    file: BlockingFile,
     is_terminal: bool,
     /// It is a terminal, or may lead to one, as the pipe to `less` does.
     may_be_seen: bool,
@@ -198,14 +200,16 @@ impl Stdout {
         let is_terminal = stdout.is_terminal();
         let kind = file.metadata().map(|metadata| metadata.file_type());
         let is_pipe = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket());
-        Ok(Stdout { file, is_terminal, may_be_seen: is_terminal || is_pipe, progress })
+        let may_be_seen = is_terminal || is_pipe;
+        Ok(Stdout { file: BlockingFile(file), is_terminal, may_be_seen, progress })
     }
 
     /// The standard library replaces a closed standard output by /dev/null, open for reading too. A
     /// shell opens its own >/dev/null for writing only.
     fn check_open(&self) -> Result<(), Error> {
-        let is_device = self.file.metadata().is_ok_and(|found| found.file_type().is_char_device());
-        let flags = fcntl(&self.file, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
+        let is_device =
+            self.file.0.metadata().is_ok_and(|found| found.file_type().is_char_device());
+        let flags = fcntl(&self.file.0, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
         let reads = flags.is_ok_and(|flags| flags & OFlag::O_ACCMODE == OFlag::O_RDWR);
         if is_device && reads && !self.is_terminal {
             return Err(Error::new(

@@ -1,16 +1,16 @@
 //! A reply in one JSON body: the message, whatever it is wrapped in, and its text.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::api_error::{self, ApiError, MAX_ERROR_BYTES};
 use super::reply::Reply;
 use super::text::JsonText;
-use super::{Reading, invalid_json, lenient, lenient_value, malformed};
+use super::{Reading, lenient, lenient_value, malformed, not_utf8, parse_json, unexpected_json};
 use crate::client::token::Token;
 use crate::error::Error;
 use crate::output::{MAX_REPLY_BYTES, Output, OutputFormat, too_large};
@@ -19,11 +19,32 @@ use crate::output::{MAX_REPLY_BYTES, Output, OutputFormat, too_large};
 /// us busy for hours.
 const MAX_WRAPPINGS: usize = 4;
 
-type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+/// Many times what the longest reply can have. Millions of them would take many times their length
+/// in memory.
+const MAX_BLOCKS: usize = 100_000;
+
+/// What is read of an object; the last of a repeated property counts.
+type Object<'a> = HashMap<Key, &'a RawValue>;
+
+#[derive(Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
+enum Key {
+    Content,
+    Error,
+    Errors,
+    Result,
+    State,
+    StopDetails,
+    StopReason,
+    Usage,
+    /// One for all the others, so that they take no memory.
+    #[serde(other)]
+    Other,
+}
 
 /// A content block, of which only text is read.
 #[derive(Deserialize)]
-pub struct Block<'a> {
+struct Block<'a> {
     #[serde(borrow, rename = "type")]
     kind: &'a RawValue,
     #[serde(borrow)]
@@ -39,23 +60,21 @@ enum BlockKind {
     Other,
 }
 
-impl Block<'_> {
-    /// Adds the block to `reply`, and its text to `text`.
-    ///
-    /// # Errors
-    /// A text block whose text is not a string.
-    pub fn read(&self, reply: &mut Reply, text: &mut Vec<u8>, token: &Token) -> Result<(), Error> {
-        match (lenient(Some(self.kind)).unwrap_or_default(), self.text) {
-            (BlockKind::Text, Some(json)) => {
-                let JsonText(piece) = serde_json::from_str(json.get())
-                    .map_err(|error| invalid_json(&error, token))?;
-                reply.take_text(&piece, text)
-            }
-            (BlockKind::Text, None) => Ok(()),
-            (BlockKind::Other, _) => {
-                reply.take_other_block();
-                Ok(())
-            }
+/// Adds a content block to `reply`, and its text to `text`.
+///
+/// # Errors
+/// What is no block, and a text block whose text is not a string.
+pub fn read_block(json: &RawValue, reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error> {
+    let block: Block = parse_json(json.get())?;
+    match (lenient(Some(block.kind)).unwrap_or_default(), block.text) {
+        (BlockKind::Text, Some(json)) => {
+            let JsonText(piece) = parse_json(json.get())?;
+            reply.take_text(&piece, text)
+        }
+        (BlockKind::Text, None) => Ok(()),
+        (BlockKind::Other, _) => {
+            reply.take_other_block();
+            Ok(())
         }
     }
 }
@@ -78,11 +97,14 @@ pub fn read(
     }
     let mut text = Vec::new();
     let parsed = parse(status, &bytes, reply, &mut text, reading.token);
-    // A message that is complete in itself is complete, however its connection ended.
-    parsed.map_err(|error| match lost {
-        Some(lost) => Error::temporary(lost.to_string()),
-        None => error,
-    })?;
+    // A message that is complete in itself is complete, however its connection ended, unless it is
+    // not what the server sent.
+    if let Some(lost) = lost
+        && (parsed.is_err() || lost.kind() == ErrorKind::InvalidData)
+    {
+        return Err(Error::temporary(lost.to_string()));
+    }
+    parsed?;
     match reading.format {
         OutputFormat::Text => {
             drop(bytes);
@@ -105,21 +127,23 @@ fn parse(
     if body.is_empty() {
         return Err(malformed(&format!("malformed reply: HTTP {status} with an empty body")));
     }
-    let body = std::str::from_utf8(body).map_err(|error| invalid_json(&error, token))?;
+    let body = std::str::from_utf8(body).map_err(|_| not_utf8())?;
     let message = unwrap(status, body, token)?;
-    let content = message.get("content").copied();
+    let content = message.get(&Key::Content).copied();
+    let count = lenient::<Vec<IgnoredAny>>(content).map_or(0, |blocks| blocks.len());
+    if count > MAX_BLOCKS {
+        return Err(malformed(&format!("malformed reply: {count} content blocks")));
+    }
     let blocks: Option<Vec<&RawValue>> = lenient(content);
     let Some(blocks) = blocks else {
         return Err(not_a_message(status, body, token));
     };
     for block in blocks {
-        let block: Block =
-            serde_json::from_str(block.get()).map_err(|error| invalid_json(&error, token))?;
-        block.read(reply, text, token)?;
+        read_block(block, reply, text)?;
     }
     reply.finish_text(text)?;
-    reply.set_usage(message.get("usage").copied());
-    reply.set_stop(message.get("stop_reason").copied(), message.get("stop_details").copied());
+    reply.set_usage(message.get(&Key::Usage).copied());
+    reply.set_stop(message.get(&Key::StopReason).copied(), message.get(&Key::StopDetails).copied());
     Ok(())
 }
 
@@ -130,23 +154,21 @@ fn unwrap<'a>(status: u16, body: &'a str, token: &Token) -> Result<Object<'a>, E
         Err(error) if error.is_eof() && body.starts_with('{') => {
             Err(malformed("truncated reply: incomplete JSON"))
         }
-        Err(error) if error.is_syntax() && body.starts_with('{') => {
-            Err(invalid_json(&error, token))
-        }
+        Err(error) if error.is_syntax() && body.starts_with('{') => Err(unexpected_json(&error)),
         Err(_) => Err(not_a_message(status, body, token)),
     };
     let mut message = object(body)?;
     for _ in 0..MAX_WRAPPINGS {
-        for key in ["errors", "error"] {
-            let error = message.get(key).and_then(|error| reported_error(error));
+        for key in [Key::Errors, Key::Error] {
+            let error = message.get(&key).and_then(|error| reported_error(error));
             if let Some(error) = error {
                 return Err(error.into_failed_request(status, token));
             }
         }
-        if message.get("state").is_some_and(|state| state.get() == "\"Failed\"") {
+        if message.get(&Key::State).is_some_and(|state| state.get() == "\"Failed\"") {
             return Err(ApiError::new("its state is Failed").into_failed_request(status, token));
         }
-        match message.get("result").filter(|result| result.get().starts_with('{')) {
+        match message.get(&Key::Result).filter(|result| result.get().starts_with('{')) {
             Some(result) => message = object(result.get())?,
             None => break,
         }
@@ -237,6 +259,11 @@ mod tests {
             ("<title>Oh no</title>", "malformed reply: HTTP 200 without a message: Oh no"),
             ("[1]", "malformed reply: HTTP 200 without a message: [1]"),
             ("{\"content\":", "truncated reply: incomplete JSON"),
+            ("{\"content\":x}", "malformed reply: invalid JSON (line 1, column 12)"),
+            (
+                r#"{"content":[{"type":"text","text":"t0ken","text":"t0ken"}]}"#,
+                "malformed reply: JSON of an unexpected shape (line 1, column 36)",
+            ),
             ("{\"a\":1}", "malformed reply: HTTP 200 without a message: {\"a\":1}"),
             ("{\"result\":7}", "malformed reply: HTTP 200 without a message: {\"result\":7}"),
             (r#"{"errors":[1]}"#, "the request failed (HTTP 200)"),

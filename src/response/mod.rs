@@ -11,6 +11,7 @@ use std::io::{self, Read};
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::client::Response;
@@ -101,7 +102,22 @@ fn malformed(message: &str) -> Error {
     Error::temporary(message)
 }
 
-/// serde repeats what it found, be it megabytes or the token: those are the server's words.
-fn invalid_json(error: &dyn std::error::Error, token: &Token) -> Error {
-    malformed("malformed reply: invalid JSON").server_message(token.redact(&error.to_string()))
+fn not_utf8() -> Error {
+    malformed("malformed reply: invalid UTF-8")
+}
+
+fn parse_json<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Result<T, Error> {
+    serde_json::from_str(json).map_err(|error| unexpected_json(&error))
+}
+
+/// What is wrong, without serde's own words: they name our types, and repeat what was found, be it
+/// megabytes or the token.
+fn unexpected_json(error: &serde_json::Error) -> Error {
+    let what = match error.classify() {
+        Category::Eof => "incomplete JSON",
+        Category::Data => "JSON of an unexpected shape",
+        Category::Syntax | Category::Io => "invalid JSON",
+    };
+    let (line, column) = (error.line(), error.column());
+    malformed(&format!("malformed reply: {what} (line {line}, column {column})"))
 }

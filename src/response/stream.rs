@@ -7,11 +7,11 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::api_error::ApiError;
-use super::message::Block;
+use super::message::read_block;
 use super::reply::Reply;
 use super::sse;
 use super::text::JsonText;
-use super::{Reading, invalid_json, lenient, malformed};
+use super::{Reading, lenient, malformed, not_utf8, parse_json};
 use crate::client::token::Token;
 use crate::error::{Error, Retry};
 use crate::output::{Output, OutputFormat};
@@ -57,7 +57,7 @@ struct WithUsage<'a> {
 #[derive(Deserialize)]
 struct ContentBlockStart<'a> {
     #[serde(borrow)]
-    content_block: Block<'a>,
+    content_block: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -223,9 +223,9 @@ impl<'r> Stream<'r> {
             }
             // The standard's default name is as good as none.
             b"" | b"message" if data.trim_ascii().is_empty() => return Ok(()),
-            b"" | b"message" => self.kind_of(data)?,
+            b"" | b"message" => kind_of(data)?,
             // Pings and unknown events may hold anything.
-            name => match self.kind_of(data) {
+            name => match kind_of(data) {
                 Ok(_) if name == b"ping" => EventKind::Other,
                 Ok(kind) => kind,
                 Err(_) => return Ok(()),
@@ -239,28 +239,22 @@ impl<'r> Stream<'r> {
         Ok(())
     }
 
-    fn kind_of(&self, data: &[u8]) -> Result<EventKind, Error> {
-        let value: &RawValue = self.parse(data)?;
-        let typed: Option<Typed> = lenient(Some(value));
-        Ok(lenient(typed.and_then(|typed| typed.kind)).unwrap_or_default())
-    }
-
     fn take_data(&mut self, kind: EventKind, data: &[u8]) -> Result<(), Error> {
         match kind {
             EventKind::MessageStart => {
-                let start: Option<MessageStart> = lenient(Some(self.parse(data)?));
+                let start: Option<MessageStart> = lenient(Some(parse(data)?));
                 let message: Option<WithUsage> = lenient(start.and_then(|start| start.message));
                 self.reply.set_usage(message.and_then(|message| message.usage));
             }
             EventKind::ContentBlockStart => {
-                let ContentBlockStart { content_block } = self.parse(data)?;
+                let ContentBlockStart { content_block } = parse(data)?;
                 let before = self.text.len();
-                content_block.read(self.reply, &mut self.text, self.token)?;
+                read_block(content_block, self.reply, &mut self.text)?;
                 self.has_content |= self.text.len() > before;
             }
             EventKind::ContentBlockDelta => self.take_delta(data)?,
             EventKind::MessageDelta => {
-                let MessageDelta { delta, usage } = self.parse(data)?;
+                let MessageDelta { delta, usage } = parse(data)?;
                 self.has_content = true;
                 self.reply.set_usage(usage);
                 if let Some(stop) = lenient::<Stop>(delta) {
@@ -268,14 +262,14 @@ impl<'r> Stream<'r> {
                 }
             }
             EventKind::MessageStop => {
-                let IgnoredAny = self.parse(data)?;
+                let IgnoredAny = parse(data)?;
                 self.has_content = true;
                 self.is_complete = true;
                 self.reply.finish_text(&mut self.text)?;
             }
             EventKind::Error => return Err(self.error_event(data)),
             EventKind::Other => {
-                let IgnoredAny = self.parse(data)?;
+                let IgnoredAny = parse(data)?;
             }
         }
         Ok(())
@@ -283,10 +277,10 @@ impl<'r> Stream<'r> {
 
     fn take_delta(&mut self, data: &[u8]) -> Result<(), Error> {
         self.has_content = true;
-        let delta = match self.parse::<ContentBlockDelta<Delta>>(data) {
+        let delta = match parse::<ContentBlockDelta<Delta>>(data) {
             Ok(ContentBlockDelta { delta }) => delta,
             // A delta of another kind may call anything its text.
-            Err(error) => match self.parse::<ContentBlockDelta<TypedDelta>>(data) {
+            Err(error) => match parse::<ContentBlockDelta<TypedDelta>>(data) {
                 Ok(ContentBlockDelta { delta }) if delta.kind == DeltaKind::Other => return Ok(()),
                 _ => return Err(error),
             },
@@ -295,12 +289,6 @@ impl<'r> Stream<'r> {
             self.reply.take_text(&delta.text.0, &mut self.text)?;
         }
         Ok(())
-    }
-
-    /// The data of an event that is JSON. Checked as a whole, its strings need no check of their own.
-    fn parse<'a, T: Deserialize<'a>>(&self, data: &'a [u8]) -> Result<T, Error> {
-        let text = std::str::from_utf8(data).map_err(|error| invalid_json(&error, self.token))?;
-        serde_json::from_str(text).map_err(|error| invalid_json(&error, self.token))
     }
 
     /// A failure that is reported inside a stream. Only an overload passes so quickly that it is worth
@@ -318,6 +306,18 @@ impl<'r> Stream<'r> {
         self.lines.extend(line);
         self.lines.push(b'\n');
     }
+}
+
+/// The type that an event's data gives.
+fn kind_of(data: &[u8]) -> Result<EventKind, Error> {
+    let value: &RawValue = parse(data)?;
+    let typed: Option<Typed> = lenient(Some(value));
+    Ok(lenient(typed.and_then(|typed| typed.kind)).unwrap_or_default())
+}
+
+/// The data of an event that is JSON. Checked as a whole, its strings need no check of their own.
+fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Error> {
+    parse_json(std::str::from_utf8(data).map_err(|_| not_utf8())?)
 }
 
 #[cfg(test)]

@@ -145,6 +145,24 @@ fn millions_of_small_values_take_bounded_memory() {
     survives(&Server::sending(truncated), &[], TRUNCATED);
     let errors = format!("{{\"errors\":[{}]}}", vec!["0"; 2_000_000].join(","));
     survives(&Server::json(200, errors), &[], "haiku: ");
+    let numbers = format!("{{\"content\":[{}]}}", vec!["1"; 10_000_000].join(","));
+    survives(&Server::json(200, numbers), &[], "10000000 content blocks");
+    let properties: Vec<_> = (0..1_500_000).map(|n| format!("\"{n:x}\":1")).collect();
+    let body = format!("{{{}}}", properties.join(","));
+    survives(&Server::json(200, body), &[], "without a message");
+}
+
+#[test]
+fn json_of_an_odd_shape_is_described_in_plain_words() {
+    const SHAPE: &str = "haiku: malformed reply: JSON of an unexpected shape (line 1, column";
+    let content = |block: &str| format!("{{\"content\":[{block}],\"stop_reason\":\"end_turn\"}}");
+    for block in ["null", "{}", r#"{"type":"text","text":7}"#] {
+        survives(&Server::json(200, content(block)), &[], SHAPE);
+    }
+    for data in ["null", "[]", "{\"delta\":null}", "{\"delta\":{}}"] {
+        let event = format!("event: content_block_delta\ndata: {data}\n\n");
+        survives(&Server::sending(event_stream(&[event])), &["--stream"], SHAPE);
+    }
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn a_response_that_is_not_http_is_temporary() {
         ask(&Server::sending(bytes), &["--retries", "0", "hi"])
             .code(4)
             .stdout("")
-            .stderr(one_line(&["127.0.0.1"]));
+            .stderr("haiku: malformed response from 127.0.0.1: invalid HTTP header\n");
     }
 }
 

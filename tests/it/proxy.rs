@@ -245,13 +245,15 @@ fn an_unreachable_proxy_is_named_without_its_password() {
 #[test]
 fn a_proxy_that_refuses_to_connect_is_named() {
     let site = Site::new();
-    for (status, code) in [(407, 3), (502, 4)] {
+    for (status, code, why) in
+        [(407, 3, "the proxy requires authentication"), (502, 4, ": the proxy answered HTTP 502")]
+    {
         let proxy = Server::sending(http(status, &[], "")).port;
         let proxy = format!("127.0.0.1:{proxy}");
         site.ask("api.test", &[("HTTPS_PROXY", &format!("http://{proxy}"))])
             .code(code)
             .stdout("")
-            .stderr(one_line(&["proxy", &proxy]));
+            .stderr(one_line(&[&proxy, why]));
     }
     assert!(site.server.requests().is_empty());
 }

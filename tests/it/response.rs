@@ -255,6 +255,14 @@ fn gzip_bodies_are_decompressed() {
         .code(4)
         .stdout("")
         .stderr(one_line(&[]));
+    // A complete message, but not the one that was sent.
+    let mut damaged = packed.clone();
+    let checksum = damaged.len() - 8;
+    damaged[checksum] ^= 1;
+    ask(&serve(200, &damaged), &["hi"])
+        .code(4)
+        .stdout("")
+        .stderr("haiku: malformed reply: invalid compression\n");
     let error = gzip(r#"{"errors":[{"code":10000,"message":"Authentication error"}]}"#);
     ask(&serve(401, &error), &["hi"]).code(3).stderr(one_line(&["Authentication error"]));
 }
@@ -326,6 +334,8 @@ fn an_encoding_that_was_not_requested_is_named() {
             Server::sending(http(status, &[JSON, ("content-encoding", "br")], b"\x8b\x02"));
         ask(&server, &["hi"]).code(code).stdout("").stderr(line);
     }
+    let server = Server::sending(http(200, &[JSON, ("content-encoding", "GZIP")], b"\x1f\x8b"));
+    ask(&server, &["hi"]).code(4).stderr(one_line(&["content encoding", "GZIP"]));
 }
 
 /// A TLS server that sends these bytes and then closes the connection without closing TLS.

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -146,4 +146,32 @@ fn a_slow_reader_receives_every_byte() {
     }
     check(child.wait_with_output().unwrap()).success().stderr("");
     assert!(received == text.as_bytes());
+}
+
+#[test]
+fn nonblocking_standard_streams_are_waited_for() {
+    // Far more than a socket keeps.
+    let text = "0123456789\n".repeat(100_000);
+    let server = Server::message(&text, "end_turn");
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let mut command = process(&server);
+    command.arg("hi").stdout(OwnedFd::from(theirs));
+    let child = command.spawn().unwrap();
+    drop(command);
+    thread::sleep(Duration::from_millis(300));
+    let mut received = String::new();
+    ours.read_to_string(&mut received).unwrap();
+    check(child.wait_with_output().unwrap()).success().stderr("");
+    assert!(received == text);
+
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let child = process(&Server::documented()).arg("-").stdin(OwnedFd::from(theirs)).spawn();
+    for piece in ["one ", "two"] {
+        thread::sleep(Duration::from_millis(100));
+        ours.write_all(piece.as_bytes()).unwrap();
+    }
+    drop(ours);
+    check(child.unwrap().wait_with_output().unwrap()).success().stdout("one two\n").stderr("");
 }
