@@ -54,7 +54,11 @@ impl Token {
     ) -> anyhow::Result<(Token, Option<String>)> {
         let source = format!("{option} {}", path.display());
         let cannot_read = |error: io::Error| anyhow!("cannot read {source}: {}", reason(&error));
-        let metadata = fs::metadata(path).map_err(cannot_read)?;
+        let metadata = fs::metadata(path).map_err(|error| match path.parent() {
+            // It may be the token itself, by mistake.
+            Some(folder) if folder == "" => anyhow!("{option} names no file: {}", reason(&error)),
+            _ => cannot_read(error),
+        })?;
         ensure!(
             !is_stdin(&metadata),
             "{source} is standard input; the token must not get into the prompt"

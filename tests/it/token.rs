@@ -142,3 +142,14 @@ fn a_byte_order_mark_in_a_token_file_is_dropped() {
     let bearer = format!("Bearer {TOKEN}");
     assert_eq!(server.request().header("authorization"), Some(bearer.as_str()));
 }
+
+#[test]
+fn a_token_given_in_place_of_its_file_is_not_repeated() {
+    let server = Server::documented();
+    let mut command = haiku_at(&server);
+    command.env_remove("CLOUDFLARE_API_TOKEN").env("CLOUDFLARE_API_TOKEN_FILE", "aB3-secret_9");
+    check(command.arg("hi"))
+        .code(2)
+        .stderr(one_line(&["CLOUDFLARE_API_TOKEN_FILE", "No such file"]))
+        .stderr(contains("aB3").not());
+}
