@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::attachment::media_type;
 use super::{MAX_REQUEST_BYTES, is_blank};
-use crate::output::blocking::BlockingFile;
+use crate::output::blocking::wait_for;
 use crate::output::stderr::{Reporter, reason};
 
 /// Silence on standard input after which a person at a terminal gets a hint.
@@ -41,12 +41,26 @@ pub fn name(path: &Path, option: &str) -> String {
 /// A file that cannot be read, or is larger than a request can be.
 pub fn bytes(path: &Path, option: &str) -> anyhow::Result<Vec<u8>> {
     let name = name(path, option);
-    let file = if path == "-" { stdin() } else { File::open(path).map(BlockingFile) };
-    let mut bytes = Vec::new();
-    file.and_then(|file| file.take(MAX_REQUEST_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| cannot_read(&name, &error))?;
+    let file = if path == "-" { stdin() } else { File::open(path) };
+    let bytes =
+        file.and_then(|file| read_to_end(&file)).map_err(|error| cannot_read(&name, &error))?;
     ensure!(bytes.len() <= MAX_REQUEST_BYTES, "{name} is larger than 32 MB, the API's limit");
     Ok(bytes)
+}
+
+/// Reads one byte more than a request can hold, if there are so many.
+fn read_to_end(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let room = MAX_REQUEST_BYTES + 1 - bytes.len();
+        match file.take(room as u64).read_to_end(&mut bytes) {
+            // What has been read is in `bytes`.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait_for(file, PollFlags::POLLIN)?;
+            }
+            result => return result.map(|_| bytes),
+        }
+    }
 }
 
 /// Reads a text as [`bytes`] does, less a byte order mark.
@@ -119,8 +133,8 @@ fn is_ready(input: impl AsFd, until: Instant) -> anyhow::Result<bool> {
 }
 
 /// Standard input without a buffer, so that nothing is read beyond what is asked for.
-fn stdin() -> io::Result<BlockingFile> {
-    Ok(BlockingFile(io::stdin().as_fd().try_clone_to_owned()?.into()))
+fn stdin() -> io::Result<File> {
+    Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
 }
 
 /// An argument as text; `name` says which it is.

@@ -6,11 +6,11 @@ pub mod progress;
 pub mod stderr;
 pub mod terminal;
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, IsTerminal};
 use std::mem;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -186,6 +186,7 @@ impl Output {
 #[derive(Debug)]
 struct Stdout {
     file: BlockingFile,
+    is_closed: bool,
     is_terminal: bool,
     /// It is a terminal, or may lead to one, as the pipe to `less` does.
     may_be_seen: bool,
@@ -201,21 +202,14 @@ impl Stdout {
         let kind = file.metadata().map(|metadata| metadata.file_type());
         let is_pipe = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket());
         let may_be_seen = is_terminal || is_pipe;
-        Ok(Stdout { file: BlockingFile(file), is_terminal, may_be_seen, progress })
+        let is_closed = is_reopened(&file);
+        Ok(Stdout { file: BlockingFile(file), is_closed, is_terminal, may_be_seen, progress })
     }
 
-    /// The standard library replaces a closed standard output by /dev/null, open for reading too. A
-    /// shell opens its own >/dev/null for writing only.
     fn check_open(&self) -> Result<(), Error> {
-        let is_device =
-            self.file.0.metadata().is_ok_and(|found| found.file_type().is_char_device());
-        let flags = fcntl(&self.file.0, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
-        let reads = flags.is_ok_and(|flags| flags & OFlag::O_ACCMODE == OFlag::O_RDWR);
-        if is_device && reads && !self.is_terminal {
-            return Err(Error::new(
-                ExitStatus::OutputFailed,
-                format!("cannot write to {STDOUT}: it is closed"),
-            ));
+        if self.is_closed {
+            let message = format!("cannot write to {STDOUT}: it is closed");
+            return Err(Error::new(ExitStatus::OutputFailed, message));
         }
         Ok(())
     }
@@ -237,6 +231,15 @@ impl Stdout {
             _ => cannot_write(STDOUT, &error),
         })
     }
+}
+
+/// Whether the caller had closed this descriptor: the standard library then opens /dev/null in its
+/// place, for reading too. A shell opens its own >/dev/null for writing only.
+fn is_reopened(file: &File) -> bool {
+    let flags = fcntl(file, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
+    let reads = flags.is_ok_and(|flags| flags & OFlag::O_ACCMODE == OFlag::O_RDWR);
+    let device = |metadata: io::Result<Metadata>| metadata.map(|found| found.rdev()).ok();
+    reads && device(file.metadata()) == device(fs::metadata("/dev/null"))
 }
 
 const STDOUT: &str = "standard output";
