@@ -13,6 +13,9 @@ use client::proxy::choose;
 
 fuzz_target!(|input: (&str, &str, &str)| {
     let (host, proxy, exceptions) = input;
+    if proxy.contains("s3cretpassword") {
+        return; // a host of that name may be shown
+    }
     let proxy = format!("http://user:s3cretpassword{proxy}");
     let variables = |name: &str| {
         let value = match name {

@@ -144,7 +144,7 @@ fn invalid_token_files_are_rejected_without_showing_their_content() {
         (empty.as_str(), "no token"),
         (&words, "character"),
         ("/missing", "No such file"),
-        ("-", "--token-file -"),
+        ("-", "names no file"),
     ] {
         ask(&server, &["--token-file", file, "hi"])
             .code(2)
