@@ -28,14 +28,13 @@ mod request;
 mod response;
 
 use std::env;
-use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use cli::Invocation;
 use cli::args::Args;
-use client::endpoint::{self, Endpoint};
+use client::endpoint::{self, Endpoint, environment};
 use client::{Limits, call};
 use error::{ExitStatus, exit_status};
 use input::parameters::Parameters;
@@ -77,7 +76,7 @@ fn run(args: &Args, summary: &mut Option<String>) -> anyhow::Result<()> {
         return dry_run(args, plan, &reporter, output);
     }
     let parameters = Parameters::read(args)?;
-    let (endpoint, warning) = Endpoint::new(args, &variable)?;
+    let (endpoint, warning) = Endpoint::new(args, &environment)?;
     if let Some(warning) = warning {
         reporter.warn(&warning);
     }
@@ -109,20 +108,12 @@ fn dry_run(
     reporter: &Reporter,
     mut output: Output,
 ) -> anyhow::Result<()> {
-    let request = Request::new(
-        args,
-        args.stream,
-        input::read(args, Parameters::read(args)?, plan, reporter)?,
-    )?;
-    let preview = endpoint::preview(args, request.stream, &variable)?;
+    let input = input::read(args, Parameters::read(args)?, plan, reporter)?;
+    let request = Request::new(args, args.stream, input)?;
+    let preview = endpoint::preview(args, request.stream, &environment)?;
     if args.verbose {
         preview.iter().for_each(|line| stderr::line(line));
     }
     output.write_whole(request.body)?;
     Ok(output.finish(true)?)
-}
-
-/// An environment variable; an empty one counts as absent.
-fn variable(name: &str) -> Option<OsString> {
-    env::var_os(name).filter(|value| !value.is_empty())
 }

@@ -1,5 +1,6 @@
 //! Where the request goes and with which headers, from options and environment variables.
 
+use std::env;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -64,6 +65,11 @@ struct BaseUrl {
 
 /// A variable's value; an empty one counts as absent.
 type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// An environment variable; an empty one counts as absent.
+pub fn environment(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
 
 impl Endpoint {
     /// Collects the settings; an option overrides its variable. The second value is a warning.
