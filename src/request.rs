@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use crate::cli::args::{Args, CacheTtl, DEFAULT_MAX_TOKENS, DEFAULT_MODEL};
 use crate::input::attachment::Attachment;
 use crate::input::prompt::{Part, Prompt};
-use crate::input::{Input, MAX_REQUEST_BYTES, Turn};
+use crate::input::read::MAX_REQUEST_BYTES;
+use crate::input::{Input, Turn};
 
 /// The body, and whether it asks for a stream.
 #[derive(Debug)]

@@ -1,130 +1,17 @@
-//! One attempt's connection: where it stands, when it has to end, and the layers it is made of.
+//! The layers of a connection: proxy, socket, time limit, TLS, and what tells the watch of its progress.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
+use ureq::Error;
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, NextTimeout,
     SocksConnector, Transport,
 };
-use ureq::{Error, Timeout};
 
 use super::socket::TcpConnector;
 use super::tls::TlsConnector;
-
-/// The longest that it may take to resolve a name and connect, TLS and proxies included.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a connection is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Resolving a name, connecting, or agreeing with a proxy or on TLS.
-    Connecting,
-    Sending,
-    /// The request is sent, and no byte of the response has arrived.
-    Waiting,
-    Receiving,
-}
-
-/// The progress of one attempt, and the moment at which every wait of its connection ends.
-#[derive(Debug)]
-pub struct Watch {
-    deadline: Instant,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    limit: Instant,
-    phase: Phase,
-    sent: usize,
-    received: usize,
-}
-
-impl Watch {
-    /// Starts connecting, for which [`CONNECT_TIMEOUT`] counts as well as the deadline.
-    pub fn new(deadline: Instant) -> Arc<Watch> {
-        Arc::new(Watch {
-            deadline,
-            state: Mutex::new(State {
-                limit: deadline.min(Instant::now() + CONNECT_TIMEOUT),
-                phase: Phase::Connecting,
-                sent: 0,
-                received: 0,
-            }),
-        })
-    }
-
-    /// When every wait ends.
-    pub fn limit(&self) -> Instant {
-        self.state().limit
-    }
-
-    /// Brings the limit forward.
-    pub fn limit_to(&self, limit: Instant) {
-        let mut state = self.state();
-        state.limit = state.limit.min(limit);
-    }
-
-    pub fn phase(&self) -> Phase {
-        self.state().phase
-    }
-
-    /// The bytes of the request that have been sent, its head included, without TLS.
-    pub fn sent(&self) -> usize {
-        self.state().sent
-    }
-
-    /// The bytes of the response that have arrived, its head included, without TLS.
-    pub fn received(&self) -> usize {
-        self.state().received
-    }
-
-    fn connected(&self) {
-        let mut state = self.state();
-        state.limit = self.deadline;
-        state.phase = Phase::Sending;
-    }
-
-    fn add_sent(&self, length: usize) {
-        self.state().sent += length;
-    }
-
-    fn request_is_sent(&self) {
-        let mut state = self.state();
-        if state.phase == Phase::Sending {
-            state.phase = Phase::Waiting;
-        }
-    }
-
-    fn add_received(&self, length: usize) {
-        let mut state = self.state();
-        state.received += length;
-        state.phase = Phase::Receiving;
-    }
-
-    /// The sooner of `timeout` and the limit.
-    fn shorten(&self, timeout: NextTimeout) -> Result<NextTimeout, Error> {
-        let state = self.state();
-        let left = state.limit.saturating_duration_since(Instant::now());
-        let reason = match state.phase {
-            Phase::Connecting => Timeout::Connect,
-            _ => Timeout::Global,
-        };
-        if left.is_zero() {
-            return Err(Error::Timeout(reason));
-        }
-        if *timeout.after <= left {
-            return Ok(timeout);
-        }
-        Ok(NextTimeout { after: left.into(), reason, ..timeout })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use super::watch::Watch;
 
 /// Everything from the socket to TLS. `through_proxy` tells whether the agent has a proxy.
 pub fn connector(watch: &Arc<Watch>, through_proxy: bool) -> impl Connector<()> + use<> {
@@ -276,10 +163,12 @@ impl<T: Transport> Transport for Meter<T> {
 #[cfg(test)]
 mod tests {
     use super::super::resolver::Resolver;
+    use super::super::watch::{CONNECT_TIMEOUT, Phase};
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread;
+    use std::time::{Duration, Instant};
     use ureq::Agent;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -321,22 +210,5 @@ mod tests {
         assert_eq!(watch.phase(), Phase::Receiving);
         assert_eq!(watch.received(), RESPONSE.len());
         assert_eq!(watch.limit(), deadline);
-    }
-
-    #[test]
-    fn the_sooner_limit_counts() {
-        let watch = Watch::new(Instant::now() + MINUTE);
-        let shortened = watch.shorten(NextTimeout::default()).unwrap();
-        assert!(*shortened.after <= CONNECT_TIMEOUT);
-        assert_eq!(shortened.reason, Timeout::Connect);
-
-        watch.connected();
-        let soon = NextTimeout { after: Duration::from_millis(1).into(), ..NextTimeout::default() };
-        assert_eq!(watch.shorten(soon).unwrap(), soon);
-
-        watch.limit_to(Instant::now());
-        watch.limit_to(Instant::now() + MINUTE);
-        let result = watch.shorten(soon);
-        assert!(matches!(result, Err(Error::Timeout(Timeout::Global))));
     }
 }

@@ -12,55 +12,18 @@ mod tls;
 pub mod token;
 mod transport;
 mod trust;
+mod watch;
 
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::error::{Error, ExitStatus, Retry};
 use crate::output::stderr::Reporter;
 use crate::request::Request;
-use connection::Watch;
 use endpoint::Endpoint;
 pub use retry::RetryHeaders;
 use status::Status;
-
-/// What a call may cost in time.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub started: Instant,
-    /// `--timeout`, over everything.
-    pub timeout: Duration,
-    /// `--retries`.
-    pub retries: u32,
-}
-
-/// A response: what is known before its body, and the body.
-#[derive(Debug)]
-pub struct Response<R> {
-    pub status: u16,
-    /// Empty if the server does not say.
-    pub content_type: String,
-    /// A Content-Encoding that is left to decode, because it was not asked for.
-    pub unknown_encoding: Option<String>,
-    pub retry_headers: RetryHeaders,
-    /// `cf-aig-cache-status`.
-    pub cache_status: Option<String>,
-    /// `cf-aig-log-id`.
-    pub log_id: Option<String>,
-    /// A read that fails says why in words for the user. InvalidData means that what has come is not
-    /// what was sent.
-    pub body: R,
-}
-
-impl Limits {
-    pub fn deadline(&self) -> Instant {
-        self.started + self.timeout
-    }
-
-    pub fn left(&self) -> Duration {
-        self.deadline().saturating_duration_since(Instant::now())
-    }
-}
+pub use transport::{Limits, Response};
+use watch::Watch;
 
 /// Sends the request until `read` has made something of a response, or an error is final.
 ///

@@ -13,7 +13,7 @@ use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::transport::NextTimeout;
 use ureq::{Error, Timeout};
 
-use super::connection::Watch;
+use super::watch::Watch;
 use crate::output::atomic_file::BlockedSignals;
 
 /// The most addresses that [`ResolvedSocketAddrs`] holds.

@@ -15,7 +15,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
-use super::connection::Watch;
+use super::watch::Watch;
 
 /// How long an address may stay silent before the next one is tried as well: the "Connection
 /// Attempt Delay" that RFC 8305 recommends.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::{Phase, Watch};
+use super::watch::{Phase, Watch};
 
 /// Shared between the call and the progress line.
 #[derive(Debug)]

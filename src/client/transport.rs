@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use ureq::http::response::Parts;
 use ureq::{Agent, BodyReader};
 
-use super::connection::{self, CONNECT_TIMEOUT, Phase, Watch};
+use super::connection;
 use super::endpoint::{Endpoint, accept_encoding};
 use super::resolver::Resolver;
+use super::retry::RetryHeaders;
 use super::tls;
-use super::{Limits, Response, RetryHeaders};
+use super::watch::{CONNECT_TIMEOUT, Phase, Watch};
 use crate::error::{Error, Retry};
 use crate::output::stderr::reason;
 use crate::request::Request;
@@ -27,6 +28,44 @@ const MIN_WRITE_BYTES: usize = 4 * 1024;
 
 /// The most of the request's body that is sent at once.
 const MAX_WRITE_BYTES: usize = 128 * 1024;
+
+/// What a call may cost in time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub started: Instant,
+    /// `--timeout`, over everything.
+    pub timeout: Duration,
+    /// `--retries`.
+    pub retries: u32,
+}
+
+/// A response: what is known before its body, and the body.
+#[derive(Debug)]
+pub struct Response<R> {
+    pub status: u16,
+    /// Empty if the server does not say.
+    pub content_type: String,
+    /// A Content-Encoding that is left to decode, because it was not asked for.
+    pub unknown_encoding: Option<String>,
+    pub retry_headers: RetryHeaders,
+    /// `cf-aig-cache-status`.
+    pub cache_status: Option<String>,
+    /// `cf-aig-log-id`.
+    pub log_id: Option<String>,
+    /// A read that fails says why in words for the user. InvalidData means that what has come is not
+    /// what was sent.
+    pub body: R,
+}
+
+impl Limits {
+    pub fn deadline(&self) -> Instant {
+        self.started + self.timeout
+    }
+
+    pub fn left(&self) -> Duration {
+        self.deadline().saturating_duration_since(Instant::now())
+    }
+}
 
 /// The body of a response, as it arrives.
 pub struct Body {

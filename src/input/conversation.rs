@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::json::{self, Object};
-use super::{is_blank, read};
+use super::read::{self, is_blank};
 use crate::error::shorten;
 
 /// Messages as they were given: key order and number spelling reach the body unchanged.

@@ -3,6 +3,7 @@
 pub mod attachment;
 pub mod conversation;
 mod json;
+mod media_type;
 pub mod parameters;
 pub mod prompt;
 pub mod read;
@@ -17,9 +18,6 @@ use attachment::Attachment;
 use conversation::Conversation;
 use parameters::Parameters;
 use prompt::{Prompt, PromptPlan, Stdin};
-
-/// The most that one request can hold, in bytes: the API answers more than 32 MB with 413.
-pub const MAX_REQUEST_BYTES: usize = 32_000_000;
 
 /// Everything that goes into the request body.
 #[derive(Debug)]
@@ -52,7 +50,8 @@ pub fn read(
     reporter: &Reporter,
 ) -> anyhow::Result<Input> {
     if let Some(path) = &args.body {
-        return parameters::read_body(path);
+        let (json, stream) = parameters::read_body(path)?;
+        return Ok(Input::Body { json, stream });
     }
     let attachments = attachment::read(&args.attach)?;
     if !attachments.is_empty() {
@@ -89,8 +88,4 @@ fn warn_of_file_names(args: &Args, reporter: &Reporter) {
             name.to_string_lossy()
         ));
     }
-}
-
-fn is_blank(text: &str) -> bool {
-    text.trim().is_empty()
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::value::RawValue;
 
-use super::{Input, is_blank, json, read};
+use super::json;
+use super::read::{self, is_blank};
 use crate::cli::args::Args;
 
 /// Properties of the body that an option sets, and the option.
@@ -119,11 +120,12 @@ fn parse_param(param: &str) -> anyhow::Result<(&str, Box<RawValue>)> {
     Ok((key, value))
 }
 
-/// Reads the file of `--body`, less a byte order mark and trailing line breaks.
+/// Reads the file of `--body`, less a byte order mark and trailing line breaks, and whether it asks for
+/// a stream.
 ///
 /// # Errors
 /// A file that cannot be read, or is not one JSON object with the required properties.
-pub fn read_body(path: &Path) -> anyhow::Result<Input> {
+pub fn read_body(path: &Path) -> anyhow::Result<(Vec<u8>, bool)> {
     let name = read::name(path, "--body");
     let text = read::without_trailing_line_breaks(read::text(path, "--body")?);
     let properties = json::properties(&text, &name)?;
@@ -132,7 +134,7 @@ pub fn read_body(path: &Path) -> anyhow::Result<Input> {
         ensure!(property(key) != "null", "{name} has no {key}, which every request needs");
     }
     let stream = property("stream") == "true";
-    Ok(Input::Body { json: text.into_bytes(), stream })
+    Ok((text.into_bytes(), stream))
 }
 
 #[cfg(test)]

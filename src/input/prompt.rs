@@ -4,8 +4,7 @@ use std::path::Path;
 
 use anyhow::{bail, ensure};
 
-use super::is_blank;
-use super::read::{argument, without_trailing_line_breaks};
+use super::read::{argument, is_blank, without_trailing_line_breaks};
 use crate::cli::args::Args;
 
 /// What standard input is to the prompt.

@@ -13,10 +13,12 @@ use anyhow::{anyhow, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::attachment::media_type;
-use super::{MAX_REQUEST_BYTES, is_blank};
+use super::media_type::media_type;
 use crate::output::blocking::wait_for;
 use crate::output::stderr::{Reporter, reason};
+
+/// The most that one request can hold, in bytes: the API answers more than 32 MB with 413.
+pub const MAX_REQUEST_BYTES: usize = 32_000_000;
 
 /// Silence on standard input after which a person at a terminal gets a hint.
 const HINT_AFTER: Duration = Duration::from_secs(3);
@@ -185,6 +187,10 @@ fn not_utf8(name: &str, bytes: &[u8], offset: usize) -> anyhow::Error {
         "{name} is not valid UTF-8 (byte 0x{:02x} at offset {offset}); convert it, for example with iconv -f {encoding} -t UTF-8",
         bytes[offset]
     )
+}
+
+pub fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
 }
 
 #[cfg(test)]

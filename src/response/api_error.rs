@@ -2,13 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::lenient_value;
+use super::json::{MAX_ERROR_BYTES, lenient_value};
 use crate::client::RetryHeaders;
 use crate::client::token::Token;
 use crate::error::{Error, ExitStatus, Redacted};
-
-/// The most of an error's body that is read: no message is that long.
-pub const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// An error as a server reports it. Its words are whole: they are redacted before they are shortened.
 #[derive(Debug, Default, PartialEq, Eq)]

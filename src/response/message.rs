@@ -7,10 +7,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::api_error::{self, ApiError, MAX_ERROR_BYTES};
-use super::reply::Reply;
+use super::api_error::{self, ApiError};
+use super::json::{
+    MAX_ERROR_BYTES, lenient, lenient_value, malformed, not_utf8, parse_json, unexpected_json,
+};
+use super::reply::{Reading, Reply};
 use super::text::JsonText;
-use super::{Reading, lenient, lenient_value, malformed, not_utf8, parse_json, unexpected_json};
 use crate::client::token::Token;
 use crate::error::Error;
 use crate::output::{MAX_REPLY_BYTES, Output, OutputFormat, too_large};

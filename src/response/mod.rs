@@ -1,6 +1,7 @@
 //! What the server answers: a reply in one JSON body or in a stream of events, or an error.
 
 mod api_error;
+mod json;
 mod message;
 mod reply;
 mod sse;
@@ -10,25 +11,13 @@ mod text;
 use std::io::{self, Read};
 
 use serde::de::IgnoredAny;
-use serde_json::Value;
-use serde_json::error::Category;
-use serde_json::value::RawValue;
 
 use crate::client::Response;
-use crate::client::token::Token;
 use crate::error::Error;
-use crate::output::{Output, OutputFormat};
-use api_error::{ApiError, MAX_ERROR_BYTES};
-pub use reply::Reply;
-
-/// How a response is read.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading<'a> {
-    pub format: OutputFormat,
-    /// Whether a stream was asked for. If not, nothing is printed before the reply is complete.
-    pub stream: bool,
-    pub token: &'a Token,
-}
+use crate::output::Output;
+use api_error::ApiError;
+use json::{MAX_ERROR_BYTES, malformed};
+pub use reply::{Reading, Reply};
 
 /// Reads a response, prints what was asked for, and notes in `reply` what becomes known.
 ///
@@ -81,43 +70,4 @@ fn error_body(body: impl Read) -> Vec<u8> {
             return bytes;
         }
     }
-}
-
-/// What a server says beside the reply, if it has the expected shape.
-fn lenient<'a, T: serde::Deserialize<'a>>(value: Option<&'a RawValue>) -> Option<T> {
-    serde_json::from_str(value?.get()).ok()
-}
-
-/// The same for what may hold text that the server cut, half a character at its end. What is far
-/// too long would take many times its length in memory.
-fn lenient_value(json: &str) -> Option<Value> {
-    if json.len() > MAX_ERROR_BYTES {
-        return None;
-    }
-    let value = serde_json::from_str(json);
-    value.or_else(|_| serde_json::from_str(&text::replace_lone_surrogates(json))).ok()
-}
-
-fn malformed(message: &str) -> Error {
-    Error::temporary(message)
-}
-
-fn not_utf8() -> Error {
-    malformed("malformed reply: invalid UTF-8")
-}
-
-fn parse_json<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Result<T, Error> {
-    serde_json::from_str(json).map_err(|error| unexpected_json(&error))
-}
-
-/// What is wrong, without serde's own words: they name our types, and repeat what was found, be it
-/// megabytes or the token.
-fn unexpected_json(error: &serde_json::Error) -> Error {
-    let what = match error.classify() {
-        Category::Eof => "incomplete JSON",
-        Category::Data => "JSON of an unexpected shape",
-        Category::Syntax | Category::Io => "invalid JSON",
-    };
-    let (line, column) = (error.line(), error.column());
-    malformed(&format!("malformed reply: {what} (line {line}, column {column})"))
 }

@@ -6,14 +6,23 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::json::{lenient, lenient_value};
 use super::text::TextJoiner;
-use super::{lenient, lenient_value};
 use crate::client::Response;
 use crate::client::token::Token;
 use crate::error::{Error, ExitStatus, Redacted};
 use crate::output::{MAX_REPLY_BYTES, OutputFormat, too_large};
 
 const MAX_HEADER_CHARS: usize = 100;
+
+/// How a response is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    pub format: OutputFormat,
+    /// Whether a stream was asked for. If not, nothing is printed before the reply is complete.
+    pub stream: bool,
+    pub token: &'a Token,
+}
 
 /// What is known of the reply so far.
 #[derive(Debug, Default)]

@@ -7,11 +7,11 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::api_error::ApiError;
+use super::json::{lenient, malformed, not_utf8, parse_json};
 use super::message::read_block;
-use super::reply::Reply;
+use super::reply::{Reading, Reply};
 use super::sse;
 use super::text::JsonText;
-use super::{Reading, lenient, malformed, not_utf8, parse_json};
 use crate::client::token::Token;
 use crate::error::{Error, Retry};
 use crate::output::{Output, OutputFormat};
