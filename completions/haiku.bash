@@ -29,6 +29,12 @@ _haiku() {
                 return 0
             fi
             case "${prev}" in
+                *[\<\>])
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o default
+                    fi
+                    return 0
+                    ;;
                 --model)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then

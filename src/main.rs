@@ -14,10 +14,11 @@
 //!
 //! Dependencies point one way: error, output, input, request, client, response, main.
 //!
-//! To add an option: declare it in `cli/args.rs` in the order of `-h`; use it in the stage that it
-//! belongs to (a request property in `input/parameters.rs` and `request.rs`, a header in
-//! `client/endpoint.rs`); test the body or the header in `tests/it/request.rs`. `cargo test` then
-//! rewrites man page and completions; commit them.
+//! To add an option: declare it in `cli/args.rs` in the order of `-h`, and add its line to
+//! `tests/data/help.txt`. Use it in its stage: a request property in `request.rs`, with its name in
+//! `COVERED` in `input/parameters.rs` and in the conflicts of `--body`; a header in
+//! `client/endpoint.rs`, with its name in `RESERVED`. Test body or header in `tests/it/request.rs`.
+//! `cargo test` then rewrites man page and completions; commit them.
 
 mod cli;
 mod client;

@@ -47,7 +47,8 @@ pub struct Args {
     /// Standard input is read to its end unless it is a terminal or -n is given, and comes
     /// first. A word - puts it in another place, with a blank line between it and the words
     /// on either side, and must not be empty: nothing is sent then. From the first word on,
-    /// nothing is an option.
+    /// nothing is an option. Any FILE that is read, except that of --token-file, may be -
+    /// as well. Standard input can be used only once.
     pub prompt: Vec<OsString>,
 
     /// Model to use [default: anthropic/claude-haiku-4.5]
@@ -238,8 +239,8 @@ pub struct Args {
 
     /// Retries on temporary errors [default: 2]
     ///
-    /// Temporary errors are lost connections, rate limits, overload and other server errors.
-    /// haiku waits as long as the server asks, or else 0.5 seconds, doubling up to 8, with
+    /// N is 0 to 10. Temporary errors are lost connections, rate limits, overload and other
+    /// server errors. haiku waits as long as the server asks, or else 0.5 seconds, doubling up to 8, with
     /// jitter; after a rate limit 2 seconds, doubling up to 32. Once a reply has begun it is
     /// never requested again, because it has already been billed.
     #[arg(
@@ -266,7 +267,8 @@ pub struct Args {
     /// Write the reply to FILE, all or nothing
     ///
     /// FILE is replaced atomically once the reply is complete; otherwise it is left
-    /// untouched. An unfinished reply (exit status 5) goes to standard output instead.
+    /// untouched. An unfinished reply (exit status 5) goes to standard output instead. FILE may
+    /// be -, for standard output.
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = INPUT_OUTPUT)]
     pub output: Option<PathBuf>,
 

@@ -26,7 +26,7 @@ pub const EXIT_STATUS: [(u8, &str, &str); 7] = [
         "try again later",
     ),
     (5, "a reply arrived but is not a finished answer", "decide"),
-    (141, "the reader of standard output is gone", "nothing"),
+    (141, "the reader of standard output is gone", "ignore it"),
 ];
 
 pub const ENVIRONMENT: [(&str, &str); 10] = [

@@ -146,7 +146,7 @@ fn explain(
         }
         ErrorKind::InvalidValue => {
             let expected = match error.get(ContextKind::ValidValue) {
-                Some(ContextValue::Strings(values)) => values.join(", "),
+                Some(ContextValue::Strings(values)) => values.join(" or "),
                 _ => String::new(),
             };
             Err(invalid(
@@ -249,11 +249,23 @@ mod tests {
             (&["--timeout"], "--timeout needs a value"),
             (
                 &["--generate", "x"],
-                "invalid --generate 'x': expected man, complete-bash, complete-zsh, complete-fish",
+                "invalid --generate 'x': expected man or complete-bash or complete-zsh or complete-fish",
             ),
-            (&["--cache-prompt", "2h"], "invalid --cache-prompt '2h': expected 5m, 1h"),
+            (&["--cache-prompt", "2h"], "invalid --cache-prompt '2h': expected 5m or 1h"),
         ] {
             assert_eq!(prompt(list), expected, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn body_excludes_every_other_model_parameter() {
+        let command = Args::command();
+        let in_section = |arg: &&clap::Arg| arg.get_help_heading() == Some("Model parameters");
+        let section: Vec<_> = command.get_arguments().filter(in_section).collect();
+        let body = section.iter().find(|arg| arg.get_id() == "body").unwrap();
+        let conflicts = command.get_arg_conflicts_with(body);
+        for arg in section.iter().filter(|arg| arg.get_id() != "body") {
+            assert!(conflicts.iter().any(|other| other.get_id() == arg.get_id()), "{arg}");
         }
     }
 

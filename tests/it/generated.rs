@@ -44,6 +44,18 @@ const SECURITY: [&str; 4] = [
      (--timeout). Arguments are visible to every user of the machine; standard input and files are not.",
 ];
 
+/// Where the script for bash looks at the word before the one to complete.
+const BY_PREVIOUS_WORD: &str = r#"            case "${prev}" in
+"#;
+
+const REDIRECTION: &str = r#"                *[\<\>])
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o default
+                    fi
+                    return 0
+                    ;;
+"#;
+
 /// Compares a committed file with what it should contain. If they differ, the file is rewritten and
 /// the test fails once, so that nobody commits one without the other.
 #[track_caller]
@@ -116,7 +128,7 @@ fn details() -> Roff {
     roff
 }
 
-/// Files are offered only for options that take files.
+/// Files are offered only for options that take files, and after a redirection, which bash leaves to the script.
 fn completion(shell: impl Generator) -> String {
     let mut command = args::Args::command().mut_args(|arg| {
         let is_text =
@@ -128,7 +140,9 @@ fn completion(shell: impl Generator) -> String {
     let mut script = Vec::new();
     generate(shell, &mut command, "haiku", &mut script);
     let script = String::from_utf8(script).unwrap();
-    script.replace(" -o bashdefault -o default", "")
+    script
+        .replace(" -o bashdefault -o default", "")
+        .replace(BY_PREVIOUS_WORD, &format!("{BY_PREVIOUS_WORD}{REDIRECTION}"))
 }
 
 #[test]
@@ -226,6 +240,20 @@ fn bash_completes_files_only_for_options_that_take_files() {
         command.args(["--norc", "-c", &script]).current_dir(&folder);
         if let Some(words) = tool(&mut command) {
             assert_eq!(words, format!("{expected}\n"), "{option}");
+        }
+    }
+}
+
+#[test]
+fn bash_completes_files_after_a_redirection() {
+    for (operator, expected) in [("<", "-o default\n"), (">>", "-o default\n"), ("word", "")] {
+        let script = format!(
+            "source '{}'; compopt() {{ echo \"$@\"; }}; COMP_WORDS=(haiku - word '{operator}' ch); COMP_CWORD=4; \
+             _haiku haiku ch '{operator}'; printf '%s' \"${{COMPREPLY[@]}}\"",
+            shipped("completions/haiku.bash")
+        );
+        if let Some(calls) = tool(Command::new("bash").args(["--norc", "-c", &script])) {
+            assert_eq!(calls, expected, "{operator}");
         }
     }
 }

@@ -356,11 +356,12 @@ fn questions_about_one_text_share_the_cache() {
         vec![Step::Send(http(200, &headers, reply.to_string()))]
     }));
     place.write("manual.txt", "The long manual.\n");
-    place.write("questions.txt", "--version\nHow do I reset it, \"quickly\"?\n");
+    place.write("questions.txt", "--version\n\nHow do I reset it, \"quickly\"?");
     let output = place.run("sh", &script, &[]);
     assert_eq!(succeeds(&output), "A reply.\nA reply.\n");
     assert_eq!(without_times(&String::from_utf8(output.stderr).unwrap()), without_times(&printed));
     let requests = place.server.requests();
+    assert_eq!(requests.len(), 2);
     let blocks = |n: usize| requests[n].json()["messages"][0]["content"].clone();
     assert_eq!(blocks(0)[0], blocks(1)[0]);
     assert_eq!(blocks(0)[0]["text"], "The long manual.");

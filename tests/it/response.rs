@@ -277,7 +277,7 @@ fn a_slow_body_is_waited_for() {
 }
 
 #[test]
-fn odd_values_that_nobody_asked_for_do_not_spoil_a_reply() {
+fn unknown_and_odd_values_do_not_invalidate_a_reply() {
     let content = r#"[{"type":"x","text":null},{"type":7},{"type":"text","text":"text"}]"#;
     for other in [
         r#""usage":{"input_tokens":1e99,"output_tokens":-1},"state":7,"errors":[null]"#,
