@@ -79,9 +79,7 @@ impl Endpoint {
     pub fn new(args: &Args, variables: Variables) -> anyhow::Result<(Endpoint, Option<String>)> {
         let Address { base_url, headers } = Address::new(args, variables)?;
         let account = account(args, variables)?;
-        let has_token = args.token_file.is_some()
-            || [TOKEN, TOKEN_FILE].iter().any(|name| variables(name).is_some());
-        let account = match (account, has_token) {
+        let account = match (account, has_token(args, variables)) {
             (Some(account), true) => account,
             (None, true) => bail!(
                 "no account ID: set {ACCOUNT} or use --account-id (find it at dash.cloudflare.com under Account home)"
@@ -120,9 +118,7 @@ impl Endpoint {
 pub fn preview(args: &Args, stream: bool, variables: Variables) -> anyhow::Result<Vec<String>> {
     let Address { base_url, headers } = Address::new(args, variables)?;
     let account = account(args, variables)?.unwrap_or("{account}".into());
-    let is_set = args.token_file.is_some()
-        || [TOKEN, TOKEN_FILE].iter().any(|name| variables(name).is_some());
-    let token = if is_set { "[redacted]" } else { "{token}" };
+    let token = if has_token(args, variables) { "[redacted]" } else { "{token}" };
     let mut lines = vec![
         format!("POST {}", url(&base_url, &account)),
         format!("authorization: Bearer {token}"),
@@ -176,6 +172,10 @@ fn account(args: &Args, variables: Variables) -> anyhow::Result<Option<String>> 
 
 fn identifier(name: &str, value: &OsString) -> anyhow::Result<String> {
     args::identifier(&value.to_string_lossy()).map_err(|rule| anyhow!("{name} {rule}"))
+}
+
+fn has_token(args: &Args, variables: Variables) -> bool {
+    args.token_file.is_some() || [TOKEN, TOKEN_FILE].iter().any(|name| variables(name).is_some())
 }
 
 fn token(args: &Args, variables: Variables) -> anyhow::Result<(Token, Option<String>)> {

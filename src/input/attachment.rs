@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 
 use super::media_type::media_type;
-use super::read::{self as source, MAX_REQUEST_BYTES, decode, is_blank};
+use super::read::{self as source, MAX_REQUEST_BYTES, decode, is_blank, is_utf16};
 
 /// The API counts the 5 MB of an image in units of 1024.
 const MAX_IMAGE_BYTES: usize = 5 * 1024 * 1024;
@@ -65,7 +65,7 @@ fn read_one(path: &Path) -> anyhow::Result<Attachment> {
         }
         None => {
             ensure!(
-                !bytes.contains(&0),
+                !bytes.contains(&0) || is_utf16(&bytes),
                 "{name} is neither a PNG, JPEG, GIF, WebP or PDF file nor text"
             );
             let text = decode(bytes, &name)?;

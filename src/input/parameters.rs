@@ -112,7 +112,8 @@ fn parse_param(param: &str) -> anyhow::Result<(&str, Box<RawValue>)> {
     let name = format!("--param {key}");
     let value = match json.strip_prefix('@') {
         Some(path) => {
-            json::parse(&read::text(Path::new(path), &name)?, &read::name(Path::new(path), &name))?
+            let (path, option) = (Path::new(path), format!("{name}=@"));
+            json::parse(&read::text(path, &option)?, &read::name(path, &option))?
         }
         None => json::parse(json, &name)
             .map_err(|error| anyhow!("{error}; a string needs quotes: --param '{key}=\"…\"'"))?,
@@ -169,7 +170,7 @@ mod tests {
                 "x=NaN",
                 "--param x is not valid JSON (line 1, column 1); a string needs quotes: --param 'x=\"…\"'",
             ),
-            ("x=@/nowhere", "cannot read --param x /nowhere: No such file or directory"),
+            ("x=@/nowhere", "cannot read --param x=@/nowhere: No such file or directory"),
         ] {
             assert_eq!(params(&[param]).unwrap_err(), expected);
         }

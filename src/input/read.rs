@@ -28,10 +28,12 @@ const HINT_IN_LOG_AFTER: Duration = Duration::from_secs(30);
 
 const STDIN: &str = "standard input";
 
-/// How messages name the FILE of `option`.
+/// How messages name the FILE of `option`, which may end in `=@`.
 pub fn name(path: &Path, option: &str) -> String {
     if path == "-" {
         STDIN.into()
+    } else if option.ends_with("=@") {
+        format!("{option}{}", path.display())
     } else {
         format!("{option} {}", path.display()).trim_start().into()
     }
@@ -172,8 +174,13 @@ fn cannot_read(name: &str, error: &io::Error) -> anyhow::Error {
     anyhow!("cannot read {name}: {}", reason(error))
 }
 
+/// Whether a byte order mark says so.
+pub fn is_utf16(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff])
+}
+
 fn not_utf8(name: &str, bytes: &[u8], offset: usize) -> anyhow::Error {
-    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let utf16 = is_utf16(bytes);
     let kind = media_type(bytes).and_then(|media_type| media_type.rsplit('/').next());
     if let Some(kind) = kind {
         let kind = if kind == "webp" { Cow::Borrowed("WebP") } else { kind.to_uppercase().into() };

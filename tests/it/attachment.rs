@@ -121,6 +121,9 @@ fn text_that_is_not_utf8_is_rejected() {
     let latin_1 = folder.write("latin-1.txt", b"caf\xe9");
     let parts = ["--attach", "latin-1.txt", "offset 3", "iconv"];
     check(haiku().args(["--dry-run", "-a", &latin_1])).code(2).stderr(one_line(&parts));
+    let utf_16 = folder.write("utf-16.txt", b"\xff\xfea\0");
+    let parts = ["--attach", "utf-16.txt", "offset 0", "iconv -f UTF-16"];
+    check(haiku().args(["--dry-run", "-a", &utf_16])).code(2).stderr(one_line(&parts));
     // A title is text too; of other files the name is not sent.
     let name = OsStr::from_bytes(b"caf\xe9");
     for (bytes, code) in [(&b"text"[..], 2), (FILES[0].1, 0)] {

@@ -1,23 +1,17 @@
 //! A reply as one JSON body: its text, envelopes, stop reasons, and bodies that are not a reply.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::sync::Arc;
-use std::thread;
+use std::io::Write;
 use std::time::Duration;
 
 use predicates::prelude::*;
 use predicates::str::contains;
-use rustls::{ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::support::mock_server::{
     JSON, Server, Step, chunk, event, events, http, json_response, message, raw_http,
 };
-use crate::support::test_ca::TestCa;
-use crate::support::{
-    MALFORMED, TRUNCATED, ask, check, error_line, haiku_at_url, one_line, stdout,
-};
+use crate::support::{MALFORMED, TRUNCATED, ask, error_line, one_line, stdout};
+use crate::tls::{Close, ask_closing};
 
 /// A reply with line breaks, escapes and number spelling of its own.
 const SPACED: &str = " {\n \"content\" : [ {\"type\":\"text\",\"text\":\"\\u0041\"} ],\r\n \"n\": 1.50, \"stop_reason\":\"end_turn\" }";
@@ -338,28 +332,6 @@ fn an_encoding_that_was_not_requested_is_named() {
     ask(&server, &["hi"]).code(4).stderr(one_line(&["content encoding", "GZIP"]));
 }
 
-/// A TLS server that sends these bytes and then closes the connection without closing TLS.
-fn unclosed_tls(ca: &TestCa, response: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-    let config = Arc::new(ca.issue(|_| {}));
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let connection = ServerConnection::new(config.clone()).unwrap();
-            let mut client = StreamOwned::new(connection, client);
-            let mut request = Vec::new();
-            while !request.ends_with(b"}") {
-                let mut piece = [0; 4096];
-                let length = client.read(&mut piece).unwrap();
-                request.extend_from_slice(&piece[..length]);
-            }
-            client.write_all(&response).unwrap();
-            client.flush().unwrap();
-        }
-    });
-    url
-}
-
 #[test]
 fn a_message_that_is_complete_counts_however_its_connection_ended() {
     let body = message("text", "end_turn").to_string();
@@ -374,15 +346,12 @@ fn a_message_that_is_complete_counts_however_its_connection_ended() {
     }
     let marked = Server::json(200, format!("\u{feff}{body}"));
     ask(&marked, &["hi"]).success().stdout("text\n");
-    let ca = TestCa::new();
-    let unclosed = unclosed_tls(&ca, raw_http(200, &[JSON, ("connection", "close")], &body));
-    let mut command = haiku_at_url(&unclosed);
-    check(command.env("SSL_CERT_FILE", ca.file()).arg("hi")).success().stdout("text\n");
+    let unclosed = raw_http(200, &[JSON, ("connection", "close")], &body);
+    ask_closing(unclosed, Close::WithoutNotify).success().stdout("text\n");
 }
 
 #[test]
-fn tls_closed_without_a_goodbye_is_a_lost_connection_in_plain_words() {
-    let ca = TestCa::new();
+fn a_connection_closed_without_close_notify_is_lost_in_plain_words() {
     let body = message("text", "end_turn").to_string();
     let headers = [JSON, ("connection", "close")];
     let half = raw_http(200, &headers, &body[..body.len() / 2]);
@@ -390,9 +359,7 @@ fn tls_closed_without_a_goodbye_is_a_lost_connection_in_plain_words() {
         (half, "truncated reply: localhost closed the connection\n"),
         (vec![], "lost the connection to localhost: the server closed the connection"),
     ] {
-        let mut command = haiku_at_url(&unclosed_tls(&ca, response));
-        command.env("SSL_CERT_FILE", ca.file()).args(["--retries", "0", "hi"]);
-        check(&mut command)
+        ask_closing(response, Close::WithoutNotify)
             .code(4)
             .stdout("")
             .stderr(contains(part))

@@ -392,14 +392,14 @@ fn a_fifo_may_deliver_certificates() {
 
 /// How a server closes the connection after its response.
 #[derive(Clone, Copy)]
-enum Close {
+pub enum Close {
     WithNotify,
     WithoutNotify,
     WithReset,
 }
 
 /// The result of a call to a server that sends `response` over TLS and closes the connection.
-fn ask_closing(response: Vec<u8>, close: Close) -> Assert {
+pub fn ask_closing(response: Vec<u8>, close: Close) -> Assert {
     let ca = TestCa::new();
     let config = ca.issue(|_| {});
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
