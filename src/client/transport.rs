@@ -164,7 +164,7 @@ fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits, watch: &Arc<Wa
         .max_redirects_will_error(false)
         .max_idle_connections(0)
         .max_response_header_size(MAX_HEAD_BYTES)
-        .input_buffer_size(2 * MAX_HEAD_BYTES)
+        .input_buffer_size(4 * MAX_HEAD_BYTES)
         .output_buffer_size(own_head + body_length.clamp(MIN_WRITE_BYTES, MAX_WRITE_BYTES))
         // For a SOCKS proxy, whose connection is not ours; all others end by the watch.
         .timeout_global(Some(limits.left()))

@@ -1,6 +1,6 @@
 //! Parses a stream of bytes into events, by the section "Server-sent events" of the WHATWG HTML standard.
 
-use memchr::{memchr, memchr2};
+use memchr::memchr2;
 
 /// A delta is a few dozen bytes; this leaves room for a whole reply in one event, and bounds what a
 /// hostile server can make us keep.
@@ -90,28 +90,19 @@ impl Parser {
         if line.is_empty() {
             return self.dispatch(on_event);
         }
-        let (field, value) = match memchr(b':', line) {
-            Some(colon) => (&line[..colon], &line[colon + 1..]),
-            None => (line, &line[line.len()..]),
-        };
-        let value = value.strip_prefix(b" ").unwrap_or(value);
-        match field {
-            b"event" => {
-                self.name.clear();
-                self.name.extend_from_slice(value);
+        // Every other field is for clients that reconnect, and a line that begins with a colon is a comment.
+        if let Some(value) = value_of(b"event", line) {
+            self.name.clear();
+            self.name.extend_from_slice(value);
+        } else if let Some(value) = value_of(b"data", line) {
+            if self.data.len() + value.len() >= MAX_EVENT_BYTES {
+                return Err(TooLong.into());
             }
-            b"data" => {
-                if self.data.len() + value.len() >= MAX_EVENT_BYTES {
-                    return Err(TooLong.into());
-                }
-                if self.has_data {
-                    self.data.push(b'\n');
-                }
-                self.data.extend_from_slice(value);
-                self.has_data = true;
+            if self.has_data {
+                self.data.push(b'\n');
             }
-            // A comment has an empty field name; `id` and `retry` are for clients that reconnect.
-            _ => {}
+            self.data.extend_from_slice(value);
+            self.has_data = true;
         }
         Ok(())
     }
@@ -130,6 +121,16 @@ impl Parser {
         self.has_data = false;
         result
     }
+}
+
+/// The value of `field` if `line` gives one. A field without a colon has an empty value.
+fn value_of<'a>(field: &[u8], line: &'a [u8]) -> Option<&'a [u8]> {
+    let rest = line.strip_prefix(field)?;
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    let value = rest.strip_prefix(b":")?;
+    Some(value.strip_prefix(b" ").unwrap_or(value))
 }
 
 #[cfg(test)]

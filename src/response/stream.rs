@@ -17,7 +17,7 @@ use crate::error::{Error, Retry};
 use crate::output::{Output, OutputFormat};
 
 /// The most bytes of events that are read at once.
-const READ_BYTES: usize = 32 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
 /// What an event means.
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
