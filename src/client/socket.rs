@@ -1,7 +1,7 @@
 //! TCP connections: the race for the first address that answers, and reading and writing with time limits.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::net::{SendFlags, send};
 use socket2::{Domain, Protocol, Socket, Type};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
@@ -31,6 +32,12 @@ const NEXT_DELAYS: Duration = Duration::from_millis(200);
 /// How long a socket may not be writable until input that has arrived is read first: longer than a
 /// busy server or a bad link pauses, and short enough that somebody still waits for an answer.
 const MAX_STALL: Duration = Duration::from_secs(10);
+
+/// The shortest wait in one read: none at all would be one without an end.
+const MIN_READ_WAIT: Duration = Duration::from_millis(1);
+
+/// The longest wait in one read, because a long one may end late: Linux rounds by up to an eighth.
+const MAX_READ_WAIT: Duration = Duration::from_secs(10);
 
 /// Connects to the first address that answers, unless a proxy has been connected to already.
 #[derive(Debug)]
@@ -56,6 +63,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
             return Ok(Some(Either::A(transport)));
         }
         let stream = connect(&details.addrs, self.watch.limit())?;
+        stream.set_nonblocking(false)?;
         // A request goes out in few large writes, so that waiting for more gains nothing.
         stream.set_nodelay(true)?;
         let config = details.config;
@@ -133,7 +141,7 @@ fn first_finished(
     }))
 }
 
-/// A connected, nonblocking socket.
+/// A connected socket. Reading blocks, which takes less time than waiting and then reading; writing does not.
 #[derive(Debug)]
 pub struct TcpTransport {
     stream: TcpStream,
@@ -146,7 +154,7 @@ impl TcpTransport {
     /// Sends as much of the backlog as the socket takes now.
     fn send_backlog(&mut self) {
         while !self.backlog.is_empty() {
-            match self.stream.write(self.backlog.as_slices().0) {
+            match write_now(&self.stream, self.backlog.as_slices().0) {
                 Ok(written) => drop(self.backlog.drain(..written)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -166,7 +174,7 @@ impl Transport for TcpTransport {
         let until = end_of(timeout);
         let mut rest = &self.buffers.output()[..amount];
         while !rest.is_empty() && self.backlog.is_empty() {
-            match self.stream.write(rest) {
+            match write_now(&self.stream, rest) {
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     match wait_until_writable(&self.stream, until)? {
@@ -187,18 +195,24 @@ impl Transport for TcpTransport {
         let until = end_of(timeout);
         loop {
             self.send_backlog();
-            let mut events = PollFlags::POLLIN;
-            events.set(PollFlags::POLLOUT, !self.backlog.is_empty());
-            // Nothing has arrived most of the time, so it is cheaper to wait before reading.
-            if wait_for(&self.stream, events, until)?.is_empty() {
-                return Err(Error::Timeout(timeout.reason));
+            if !self.backlog.is_empty() {
+                let events = PollFlags::POLLIN | PollFlags::POLLOUT;
+                if !wait_for(&self.stream, events, until)?.intersects(!PollFlags::POLLOUT) {
+                    continue;
+                }
             }
+            let left = until.saturating_duration_since(Instant::now());
+            self.stream.set_read_timeout(Some(left.clamp(MIN_READ_WAIT, MAX_READ_WAIT)))?;
             match self.stream.read(self.buffers.input_append_buf()) {
                 Ok(length) => {
                     self.buffers.input_appended(length);
                     return Ok(length > 0);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if Instant::now() >= until {
+                        return Err(Error::Timeout(timeout.reason));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
@@ -209,6 +223,10 @@ impl Transport for TcpTransport {
     fn is_open(&mut self) -> bool {
         false
     }
+}
+
+fn write_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(send(stream, bytes, SendFlags::DONTWAIT)?)
 }
 
 fn end_of(timeout: NextTimeout) -> Instant {
