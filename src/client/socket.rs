@@ -151,17 +151,23 @@ pub struct TcpTransport {
 }
 
 impl TcpTransport {
-    /// Sends as much of the backlog as the socket takes now.
-    fn send_backlog(&mut self) {
+    /// Sends the backlog as the socket takes it, until there is input or the time is up.
+    fn send_backlog(&mut self, until: Instant) -> io::Result<()> {
         while !self.backlog.is_empty() {
             match write_now(&self.stream, self.backlog.as_slices().0) {
                 Ok(written) => drop(self.backlog.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let events = PollFlags::POLLIN | PollFlags::POLLOUT;
+                    if wait_for(&self.stream, events, until)? != PollFlags::POLLOUT {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Reading tells what has become of the connection.
                 Err(_) => self.backlog.clear(),
             }
         }
+        Ok(())
     }
 }
 
@@ -194,13 +200,7 @@ impl Transport for TcpTransport {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let until = end_of(timeout);
         loop {
-            self.send_backlog();
-            if !self.backlog.is_empty() {
-                let events = PollFlags::POLLIN | PollFlags::POLLOUT;
-                if !wait_for(&self.stream, events, until)?.intersects(!PollFlags::POLLOUT) {
-                    continue;
-                }
-            }
+            self.send_backlog(until)?;
             let left = until.saturating_duration_since(Instant::now());
             self.stream.set_read_timeout(Some(left.clamp(MIN_READ_WAIT, MAX_READ_WAIT)))?;
             match self.stream.read(self.buffers.input_append_buf()) {

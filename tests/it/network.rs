@@ -267,6 +267,30 @@ fn answer_and_stop(mut client: impl Read + Write) {
 }
 
 #[test]
+fn a_server_that_neither_reads_nor_answers_cannot_extend_the_timeout() {
+    let ca = TestCa::new();
+    let config = Arc::new(ca.issue(|_| {}));
+    let begins_to_answer = Listener::new(|mut client| {
+        client.write_all(b"HTTP/1.1 2").unwrap();
+        thread::sleep(Duration::from_secs(30));
+    });
+    let sends_session_tickets = Listener::new(move |client| {
+        read_head(&mut over_tls(&config, client.try_clone().unwrap()));
+        thread::sleep(Duration::from_secs(30));
+    });
+    let times_out = |server: &Listener, scheme| {
+        let mut command = server.haiku_with_prompt(scheme, &["--timeout", "12"]);
+        check(command.env("SSL_CERT_FILE", ca.file()).timeout(Duration::from_secs(15)))
+            .code(4)
+            .stderr(one_line(&["timed out after 12 s", "localhost"]));
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| times_out(&begins_to_answer, "http"));
+        scope.spawn(|| times_out(&sends_session_tickets, "https"));
+    });
+}
+
+#[test]
 fn a_connection_lost_while_sending_is_retried() {
     let server = Listener::new(|mut client| read_head(&mut client));
     check(&mut server.haiku_with_prompt("http", &["--retries", "1", "-q"])).code(4).stdout("");
