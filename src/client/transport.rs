@@ -23,6 +23,9 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most that the head of a response may take: many times what it does take.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
+/// The most that is read at once. A smaller buffer is made sooner, a larger one reads a long stream faster.
+const MAX_READ_BYTES: usize = 64 * 1024;
+
 /// Room for the rest of the request's head: small buffers are made in no time.
 const MIN_WRITE_BYTES: usize = 4 * 1024;
 
@@ -164,7 +167,7 @@ fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits, watch: &Arc<Wa
         .max_redirects_will_error(false)
         .max_idle_connections(0)
         .max_response_header_size(MAX_HEAD_BYTES)
-        .input_buffer_size(4 * MAX_HEAD_BYTES)
+        .input_buffer_size(MAX_READ_BYTES)
         .output_buffer_size(own_head + body_length.clamp(MIN_WRITE_BYTES, MAX_WRITE_BYTES))
         // For a SOCKS proxy, whose connection is not ours; all others end by the watch.
         .timeout_global(Some(limits.left()))
