@@ -142,6 +142,10 @@ impl<T: Transport> Transport for Meter<T> {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         self.watch.request_is_sent();
+        // A read without room would look like the end. Only a chunk's size can be that long.
+        if self.buffers().input_append_buf().is_empty() {
+            return Err(Error::Other("the input buffer is full".into()));
+        }
         let before = self.buffers().input().len();
         let has_input = self.transport.await_input(timeout)?;
         if has_input {

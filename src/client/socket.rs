@@ -36,8 +36,8 @@ const MAX_STALL: Duration = Duration::from_secs(10);
 /// The shortest wait in one read: none at all would be one without an end.
 const MIN_READ_WAIT: Duration = Duration::from_millis(1);
 
-/// The longest wait in one read, because a long one may end late: Linux rounds by up to an eighth.
-const MAX_READ_WAIT: Duration = Duration::from_secs(10);
+/// The longest wait in one read, because a long one may end late: Linux rounds it up by as much as an eighth.
+const MAX_READ_WAIT: Duration = Duration::from_secs(1);
 
 /// Connects to the first address that answers, unless a proxy has been connected to already.
 #[derive(Debug)]

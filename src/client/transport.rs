@@ -97,7 +97,10 @@ impl Read for Body {
                     return error;
                 }
                 ureq::Error::Io(_) | ureq::Error::BodyStalled => truncated(),
-                ureq::Error::Protocol(_) => "malformed reply: invalid chunked encoding".into(),
+                // The other error is ours: a full buffer.
+                ureq::Error::Protocol(_) | ureq::Error::Other(_) => {
+                    "malformed reply: invalid chunked encoding".into()
+                }
                 other => format!("malformed reply: {other}"),
             })
         })

@@ -114,11 +114,13 @@ fn a_stream_without_message_stop_is_truncated() {
 
 #[test]
 fn a_stream_cut_off_within_its_chunks_is_not_retried() {
+    let endless_size = format!("5;{}", "x".repeat(70_000));
     for (tail, printed, part) in [
         ("", "half", TRUNCATED),
         ("5\r\nab", "half", TRUNCATED),
         ("5", "half", TRUNCATED),
         ("not a chunk\r\n", "", MALFORMED),
+        (&endless_size, "half", MALFORMED),
     ] {
         let mut bytes = unfinished_stream("half");
         bytes.extend_from_slice(tail.as_bytes());
