@@ -33,10 +33,10 @@ const NEXT_DELAYS: Duration = Duration::from_millis(200);
 /// busy server or a bad link pauses, and short enough that somebody still waits for an answer.
 const MAX_STALL: Duration = Duration::from_secs(10);
 
-/// The shortest wait in one read: none at all would be one without an end.
+/// The shortest wait in one read: zero would mean no limit.
 const MIN_READ_WAIT: Duration = Duration::from_millis(1);
 
-/// The longest wait in one read, because a long one may end late: Linux rounds it up by as much as an eighth.
+/// The longest wait in one read. Linux may end a read late, by an eighth of its limit.
 const MAX_READ_WAIT: Duration = Duration::from_secs(1);
 
 /// Connects to the first address that answers, unless a proxy has been connected to already.
@@ -63,6 +63,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
             return Ok(Some(Either::A(transport)));
         }
         let stream = connect(&details.addrs, self.watch.limit())?;
+        // Only the race of the addresses needs sockets that do not block.
         stream.set_nonblocking(false)?;
         // A request goes out in few large writes, so that waiting for more gains nothing.
         stream.set_nodelay(true)?;
