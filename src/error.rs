@@ -183,6 +183,24 @@ pub fn shorten(text: &str, max: usize) -> String {
     line
 }
 
+/// The title of an HTML page, or else the text without tags.
+pub fn words_of_page(page: &str) -> String {
+    let lower = page.to_ascii_lowercase();
+    let title = lower.find("<title").and_then(|at| {
+        let start = at + lower[at..].find('>')? + 1;
+        let end = start + lower[start..].find("</title")?;
+        Some(page[start..end].trim()).filter(|title| !title.is_empty())
+    });
+    if let Some(title) = title {
+        return title.into();
+    }
+    if !page.trim_start().starts_with('<') {
+        return page.into();
+    }
+    let parts = page.split('<').skip(1).filter_map(|part| part.split_once('>'));
+    parts.map(|(_, text)| text).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

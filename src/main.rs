@@ -24,9 +24,11 @@ mod cli;
 mod client;
 mod error;
 mod input;
+mod network;
 mod output;
 mod request;
 mod response;
+mod wait;
 
 use std::env;
 use std::io::{self, IsTerminal};

@@ -14,7 +14,7 @@ use crate::cli::args::{self, Args};
 use crate::input::read::argument;
 
 const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
-const USER_AGENT: &str = concat!("haiku/", env!("CARGO_PKG_VERSION"));
+pub const USER_AGENT: &str = concat!("haiku/", env!("CARGO_PKG_VERSION"));
 
 const ACCOUNT: &str = "CLOUDFLARE_ACCOUNT_ID";
 const TOKEN: &str = "CLOUDFLARE_API_TOKEN";
@@ -44,6 +44,7 @@ pub struct Endpoint {
     pub url: String,
     /// The URL's host, for messages.
     pub host: String,
+    pub is_https: bool,
     pub token: Token,
     /// All but the Authorization header.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -97,8 +98,8 @@ impl Endpoint {
             false => None,
         };
         let (token, warning) = token(args, variables)?;
-        let endpoint =
-            Endpoint { url: url(&base_url, &account), host: base_url.host, token, headers, proxy };
+        let (url, is_https) = (url(&base_url, &account), base_url.is_https);
+        let endpoint = Endpoint { url, host: base_url.host, is_https, token, headers, proxy };
         Ok((endpoint, warning))
     }
 
@@ -180,10 +181,10 @@ fn has_token(args: &Args, variables: Variables) -> bool {
 
 fn token(args: &Args, variables: Variables) -> anyhow::Result<(Token, Option<String>)> {
     if let Some(path) = &args.token_file {
-        return Token::read(path, "--token-file", args.timeout);
+        return Token::read(path, "--token-file");
     }
     match (variables(TOKEN), variables(TOKEN_FILE)) {
-        (None, Some(path)) => Token::read(Path::new(&path), TOKEN_FILE, args.timeout),
+        (None, Some(path)) => Token::read(Path::new(&path), TOKEN_FILE),
         (text, _) => Ok((Token::new(&text.unwrap_or_default().to_string_lossy(), TOKEN)?, None)),
     }
 }

@@ -1,29 +1,25 @@
 //! The HTTP client: sends the request, retries what may succeed later, and hands over the response.
 
-mod bounded_file;
-mod connection;
 pub mod endpoint;
 pub mod proxy;
-mod resolver;
 mod retry;
-mod socket;
 mod status;
-mod tls;
 pub mod token;
 mod transport;
-mod trust;
-mod watch;
 
 use std::thread;
 
+use ureq::tls::TlsConfig;
+
 use crate::error::{Error, ExitStatus, Retry};
+use crate::network::certificates;
+use crate::network::watch::Watch;
 use crate::output::stderr::Reporter;
 use crate::request::Request;
 use endpoint::Endpoint;
 pub use retry::RetryHeaders;
 use status::Status;
 pub use transport::{Limits, Response};
-use watch::Watch;
 
 /// Sends the request until `read` has made something of a response, or an error is final.
 ///
@@ -36,6 +32,10 @@ pub fn call<T>(
     reporter: &Reporter,
     mut read: impl FnMut(Response<transport::Body>) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    let tls = match endpoint.is_https {
+        true => certificates::tls_config()?,
+        false => TlsConfig::default(),
+    };
     let status = Status::new(&endpoint.host, request.body.len(), limits.started);
     let shown = status.clone();
     reporter.progress.start(move || shown.line());
@@ -43,7 +43,7 @@ pub fn call<T>(
     loop {
         let watch = Watch::new(limits.deadline());
         status.attempt(&watch);
-        let result = transport::send(endpoint, request, limits, &watch).and_then(&mut read);
+        let result = transport::send(endpoint, request, limits, &watch, &tls).and_then(&mut read);
         let error = match result {
             Ok(value) => return Ok(value),
             Err(error) => error,

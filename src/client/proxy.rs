@@ -25,6 +25,12 @@ pub struct Proxy {
     pub name: String,
 }
 
+impl Proxy {
+    pub fn has_credentials(&self) -> bool {
+        self.address.username().is_some() || self.address.password().is_some()
+    }
+}
+
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::watch::{Phase, Watch};
+use crate::network::watch::{Phase, Watch};
 
 /// Shared between the call and the progress line.
 #[derive(Debug)]

@@ -2,18 +2,17 @@
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
 use memchr::memmem;
 
-use super::bounded_file::read_within;
 use crate::error::Redacted;
 use crate::output::stderr::reason;
+use crate::wait::BlockingFile;
 
 /// Far more than any token has: a wrong file is not read to its end.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
@@ -46,12 +45,8 @@ impl Token {
     /// Reads the token from a file, and returns a warning if others have access to it.
     ///
     /// # Errors
-    /// A file that cannot be read, delivers nothing within `timeout`, is too large, is standard input, or holds no token.
-    pub fn read(
-        path: &Path,
-        option: &str,
-        timeout: Duration,
-    ) -> anyhow::Result<(Token, Option<String>)> {
+    /// A file that cannot be read, is too large, is standard input, or holds no token.
+    pub fn read(path: &Path, option: &str) -> anyhow::Result<(Token, Option<String>)> {
         let source = format!("{option} {}", path.display());
         let cannot_read = |error: io::Error| anyhow!("cannot read {source}: {}", reason(&error));
         let metadata = fs::metadata(path).map_err(|error| match path.parent() {
@@ -63,18 +58,11 @@ impl Token {
             !is_stdin(&metadata),
             "{source} is standard input; the token must not get into the prompt"
         );
-        let bytes =
-            read_within(path, MAX_TOKEN_BYTES, Instant::now() + timeout).map_err(|error| {
-                match error.kind() {
-                    io::ErrorKind::FileTooLarge => {
-                        anyhow!("{source} is larger than 64 KB, which no token is")
-                    }
-                    io::ErrorKind::TimedOut => {
-                        anyhow!("no data from {source} for {} s", timeout.as_secs_f64())
-                    }
-                    _ => cannot_read(error),
-                }
-            })?;
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(cannot_read)?;
+        let mut file = BlockingFile(file).take(MAX_TOKEN_BYTES as u64 + 1);
+        file.read_to_end(&mut bytes).map_err(cannot_read)?;
+        ensure!(bytes.len() <= MAX_TOKEN_BYTES, "{source} is larger than 64 KB, which no token is");
         let token = Token::new(&String::from_utf8_lossy(&bytes), &source)?;
         let mode = metadata.permissions().mode() & 0o7777;
         let is_accessible = metadata.is_file() && mode & 0o066 != 0;

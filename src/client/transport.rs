@@ -1,19 +1,19 @@
 //! One attempt: the request goes out over HTTP, and the head of the response comes back.
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ureq::http::response::Parts;
-use ureq::{Agent, BodyReader};
+use flate2::read::MultiGzDecoder;
+use ureq::Agent;
+use ureq::tls::TlsConfig;
 
-use super::connection;
-use super::endpoint::{Endpoint, accept_encoding};
-use super::resolver::Resolver;
+use super::endpoint::{Endpoint, USER_AGENT, accept_encoding};
 use super::retry::RetryHeaders;
-use super::tls;
-use super::watch::{CONNECT_TIMEOUT, Phase, Watch};
-use crate::error::{Error, Retry};
+use crate::error::{Error, Retry, words_of_page};
+use crate::network::resolver::Resolver;
+use crate::network::watch::{CONNECT_TIMEOUT, Phase, Watch};
+use crate::network::{certificates, connection};
 use crate::output::stderr::reason;
 use crate::request::Request;
 
@@ -70,9 +70,9 @@ impl Limits {
     }
 }
 
-/// The body of a response, as it arrives.
+/// The body of a response, as it arrives and decompressed.
 pub struct Body {
-    reader: BodyReader<'static>,
+    reader: Box<dyn Read>,
     host: String,
     limits: Limits,
     watch: Arc<Watch>,
@@ -81,22 +81,29 @@ pub struct Body {
 impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer).map_err(|error| {
-            let truncated = || format!("truncated reply: {} closed the connection", self.host);
+            let host = &self.host;
             io::Error::other(match ureq::Error::from(error) {
-                ureq::Error::Timeout(_) => timed_out(self.limits, &self.watch, &self.host),
-                ureq::Error::Decompress(_, error)
-                    if error.kind() == io::ErrorKind::UnexpectedEof =>
-                {
-                    truncated()
+                ureq::Error::Timeout(_) => timed_out(self.limits, &self.watch, host),
+                ureq::Error::Io(error) => match error.kind() {
+                    ErrorKind::Interrupted => return error,
+                    // What gzip or TLS finds wrong.
+                    ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+                        let why = format!("malformed reply: {error}");
+                        return io::Error::new(ErrorKind::InvalidData, why);
+                    }
+                    ErrorKind::UnexpectedEof
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::ConnectionAborted => {
+                        format!("truncated reply: {host} closed the connection")
+                    }
+                    _ => {
+                        let reason = reason(&error);
+                        format!("truncated reply: lost the connection to {host}: {reason}")
+                    }
+                },
+                ureq::Error::BodyStalled => {
+                    format!("truncated reply: {host} closed the connection")
                 }
-                ureq::Error::Decompress(..) => {
-                    let why = "malformed reply: invalid compression";
-                    return io::Error::new(io::ErrorKind::InvalidData, why);
-                }
-                ureq::Error::Io(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    return error;
-                }
-                ureq::Error::Io(_) | ureq::Error::BodyStalled => truncated(),
                 // The other error is ours: a full buffer.
                 ureq::Error::Protocol(_) | ureq::Error::Other(_) => {
                     "malformed reply: invalid chunked encoding".into()
@@ -110,15 +117,16 @@ impl Read for Body {
 /// Sends the request once and waits for the head of the response, whatever its status.
 ///
 /// # Errors
-/// Exit status 3 for a certificate that is not trusted, 4 for everything else that keeps a
-/// response from coming.
+/// Exit status 3 for a certificate that is not trusted and for what a proxy or TLS refuses, 4 for
+/// everything else that keeps a response from coming.
 pub fn send(
     endpoint: &Endpoint,
     request: &Request,
     limits: Limits,
     watch: &Arc<Watch>,
+    tls: &TlsConfig,
 ) -> Result<Response<Body>, Error> {
-    let mut post = agent(endpoint, request.body.len(), limits, watch)
+    let mut post = agent(endpoint, request.body.len(), limits, watch, tls)
         .post(&endpoint.url)
         .header("Authorization", endpoint.token.bearer())
         .header("Accept-Encoding", accept_encoding(request.stream));
@@ -127,44 +135,47 @@ pub fn send(
     }
     let response = post
         .send(&request.body[..])
-        .map_err(|error| no_response(error, &endpoint.route(), limits, watch))?;
+        .map_err(|error| no_response(error, endpoint, limits, watch))?;
     let (head, body) = response.into_parts();
     if !head.status.is_success() {
         watch.limit_to(Instant::now() + ERROR_BODY_TIMEOUT);
     }
-    let body = Body {
-        reader: body.into_reader(),
-        host: endpoint.host.clone(),
-        limits,
-        watch: watch.clone(),
-    };
-    Ok(response_of(&head, body))
-}
-
-fn response_of(head: &Parts, body: Body) -> Response<Body> {
     let text = |name: &str| head.headers.get(name)?.to_str().ok();
-    let encoding = text("content-encoding").map(str::trim);
-    // ureq decodes gzip in small letters alone.
-    let is_known = |encoding: &&str| {
-        ["", "gzip"].contains(encoding) || encoding.eq_ignore_ascii_case("identity")
+    let encoding = text("content-encoding").unwrap_or_default();
+    // RFC 9110, 8.4.1: names of content codings are case-insensitive, and x-gzip is gzip.
+    let is = |names: &[&str]| names.iter().any(|name| encoding.eq_ignore_ascii_case(name));
+    let reader = body.into_reader();
+    let reader: Box<dyn Read> = match is(&["gzip", "x-gzip"]) {
+        true => Box::new(MultiGzDecoder::new(reader)),
+        false => Box::new(reader),
     };
-    Response {
+    let is_known = is(&["", "identity", "gzip", "x-gzip"]);
+    Ok(Response {
         status: head.status.as_u16(),
         content_type: text("content-type").unwrap_or_default().into(),
-        unknown_encoding: encoding.filter(|encoding| !is_known(encoding)).map(Into::into),
+        unknown_encoding: (!is_known).then(|| encoding.into()),
         retry_headers: RetryHeaders::new(text),
         cache_status: text("cf-aig-cache-status").map(Into::into),
         log_id: text("cf-aig-log-id").map(Into::into),
-        body,
-    }
+        body: Body { reader, host: endpoint.host.clone(), limits, watch: watch.clone() },
+    })
 }
 
 /// One connection for one attempt, so that a retry never meets a stale one.
-fn agent(endpoint: &Endpoint, body_length: usize, limits: Limits, watch: &Arc<Watch>) -> Agent {
+fn agent(
+    endpoint: &Endpoint,
+    body_length: usize,
+    limits: Limits,
+    watch: &Arc<Watch>,
+    tls: &TlsConfig,
+) -> Agent {
     let sizes = endpoint.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     let own_head = endpoint.url.len() + endpoint.token.bearer().len() + sizes.sum::<usize>();
     let config = Agent::config_builder()
         .proxy(endpoint.proxy.as_ref().map(|proxy| proxy.address.clone()))
+        // For a CONNECT request, which has no other headers.
+        .user_agent(USER_AGENT)
+        .tls_config(tls.clone())
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -192,17 +203,18 @@ fn timed_out(limits: Limits, watch: &Watch, host: &str) -> String {
 }
 
 /// What it means that no response came.
-fn no_response(error: ureq::Error, host: &str, limits: Limits, watch: &Watch) -> Error {
+fn no_response(error: ureq::Error, endpoint: &Endpoint, limits: Limits, watch: &Watch) -> Error {
     use ureq::Error as E;
+    let host = &endpoint.route();
     let is_connecting = watch.phase() == Phase::Connecting;
     let lost = |why: &str| {
         let what = if is_connecting { "cannot connect to" } else { "lost the connection to" };
         Error::temporary(format!("{what} {host}: {why}")).retry(Retry::Backoff)
     };
     if let E::Io(error) = &error
-        && let Some(error) = tls_error(error)
+        && let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref())
     {
-        return tls_failed(error, host);
+        return certificates::handshake_failed(error, host);
     }
     match error {
         _ if limits.left().is_zero() => Error::temporary(timed_out(limits, watch, host)),
@@ -212,18 +224,41 @@ fn no_response(error: ureq::Error, host: &str, limits: Limits, watch: &Watch) ->
                 .retry(Retry::Backoff)
         }
         E::Timeout(_) => Error::temporary(timed_out(limits, watch, host)),
-        E::Io(error) => lost(&connection_lost(&error)),
+        E::Io(error) => match &endpoint.proxy {
+            Some(proxy) if is_connecting && let Some(why) = socks_refusal(&error) => {
+                Error::rejected(format!("the proxy {} {why}", proxy.name))
+            }
+            _ => lost(&connection_lost(&error)),
+        },
         E::HostNotFound => lost("host not found"),
         // ureq says "proxy server responded 407/407", or that it did not.
-        E::ConnectProxyFailed(why) => match why.rsplit_once('/') {
-            Some((_, "407")) => Error::rejected(format!(
+        E::ConnectProxyFailed(why) => match (&endpoint.proxy, why.rsplit_once('/')) {
+            (Some(proxy), Some((_, "407"))) if proxy.has_credentials() => Error::rejected(format!(
+                "the proxy {} rejected the user name or password (HTTP 407)",
+                proxy.name
+            )),
+            (_, Some((_, "407"))) => Error::rejected(format!(
                 "cannot connect to {host}: the proxy requires authentication"
             ))
             .advice(
                 "put the user name and password into the proxy URL, http://name:password@host:port",
             ),
-            Some((_, status)) => lost(&format!("the proxy answered HTTP {status}")),
-            None => lost("the proxy did not answer"),
+            (Some(proxy), Some((_, status)))
+                if status.starts_with('4') && !["408", "425", "429"].contains(&status) =>
+            {
+                let answer = watch.proxy_answer();
+                let words = answer.split_once("\r\n\r\n").map_or("", |(_, page)| page);
+                let error = Error::rejected(format!(
+                    "the proxy {} does not allow {} (HTTP {status})",
+                    proxy.name, endpoint.host
+                ));
+                match words_of_page(words).trim() {
+                    "" => error,
+                    words => error.server_message(endpoint.token.redact(words)),
+                }
+            }
+            (_, Some((_, status))) => lost(&format!("the proxy answered HTTP {status}")),
+            (_, None) => lost("the proxy did not answer"),
         },
         other => {
             let why = malformed_head(&other);
@@ -256,15 +291,15 @@ fn connection_lost(error: &io::Error) -> String {
     }
 }
 
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-/// A failed handshake: an untrusted certificate is final, anything else is a lost connection.
-fn tls_failed(error: &rustls::Error, host: &str) -> Error {
-    let why = tls::describe(error, host);
-    match error {
-        rustls::Error::InvalidCertificate(_) => Error::rejected(why),
-        _ => Error::temporary(format!("cannot connect to {host}: {why}")).retry(Retry::Backoff),
-    }
+/// What a SOCKS proxy will not do at the next attempt either, by ureq's words for it.
+fn socks_refusal(error: &io::Error) -> Option<&'static str> {
+    const REFUSALS: [(&str, &str); 5] = [
+        ("password authentication failed", "rejected the user name or password"),
+        ("no acceptable auth methods", "accepts none of the authentication methods offered"),
+        ("unknown auth method", "accepts none of the authentication methods offered"),
+        ("connection not allowed by ruleset", "does not allow this host"),
+        ("invalid response version", "does not speak this version of SOCKS"),
+    ];
+    let words = error.get_ref()?.to_string();
+    REFUSALS.iter().find(|(known, _)| *known == words).map(|(_, why)| *why)
 }

@@ -10,12 +10,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::event::PollFlags;
 
 use super::media_type::media_type;
-use crate::output::blocking::wait_for;
 use crate::output::stderr::{Reporter, reason};
+use crate::wait::{BlockingFile, wait_for};
 
 /// The most that one request can hold, in bytes: the API answers more than 32 MB with 413.
 pub const MAX_REQUEST_BYTES: usize = 32_000_000;
@@ -46,25 +45,14 @@ pub fn name(path: &Path, option: &str) -> String {
 pub fn bytes(path: &Path, option: &str) -> anyhow::Result<Vec<u8>> {
     let name = name(path, option);
     let file = if path == "-" { stdin() } else { File::open(path) };
-    let bytes =
-        file.and_then(|file| read_to_end(&file)).map_err(|error| cannot_read(&name, &error))?;
+    let mut bytes = Vec::new();
+    // One byte more tells that there is too much.
+    file.and_then(|file| {
+        BlockingFile(file).take(MAX_REQUEST_BYTES as u64 + 1).read_to_end(&mut bytes)
+    })
+    .map_err(|error| cannot_read(&name, &error))?;
     ensure!(bytes.len() <= MAX_REQUEST_BYTES, "{name} is larger than 32 MB, the API's limit");
     Ok(bytes)
-}
-
-/// Reads one byte more than a request can hold, if there are so many.
-fn read_to_end(file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    loop {
-        let room = MAX_REQUEST_BYTES + 1 - bytes.len();
-        match file.take(room as u64).read_to_end(&mut bytes) {
-            // What has been read is in `bytes`.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait_for(file, PollFlags::POLLIN)?;
-            }
-            result => return result.map(|_| bytes),
-        }
-    }
 }
 
 /// Reads a text as [`bytes`] does, less a byte order mark.
@@ -106,7 +94,10 @@ fn wait_for_data(
     hint: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let started = Instant::now();
-    let is_ready = |after: Duration| is_ready(&input, started + after);
+    let is_ready = |after: Duration| match wait_for(&input, PollFlags::IN, started + after) {
+        Ok(events) => Ok(!events.is_empty()),
+        Err(error) => Err(cannot_read(STDIN, &error)),
+    };
     if hint_after < timeout {
         if is_ready(hint_after)? {
             return Ok(());
@@ -119,21 +110,6 @@ fn wait_for_data(
         timeout.as_secs_f64()
     );
     Ok(())
-}
-
-/// Whether `input` has data, or an end, by `until`.
-fn is_ready(input: impl AsFd, until: Instant) -> anyhow::Result<bool> {
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        // Rounded up, or the last fraction of a millisecond would be spent spinning.
-        let left = left + Duration::from_micros(999);
-        let milliseconds = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(input.as_fd(), PollFlags::POLLIN)], milliseconds) {
-            Err(Errno::EINTR) => {}
-            Ok(ready) => return Ok(ready > 0),
-            Err(error) => return Err(cannot_read(STDIN, &error.into())),
-        }
-    }
 }
 
 /// Standard input without a buffer, so that nothing is read beyond what is asked for.

@@ -1,24 +1,21 @@
 //! Where the reply goes: standard output or a file, at once or when it is complete.
 
 pub mod atomic_file;
-pub mod blocking;
 pub mod progress;
 pub mod stderr;
 pub mod terminal;
 
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::mem;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::cli::args::Args;
 use crate::error::{Error, ExitStatus};
+use crate::wait::BlockingFile;
 use atomic_file::Target;
-use blocking::BlockingFile;
 use progress::Progress;
 
 /// The most of a reply that is kept in memory. The longest that the model gives is far below 1 MB.
@@ -77,10 +74,7 @@ impl Output {
                     target.map_err(|error| cannot_write(&path.display().to_string(), &error))?;
                 Some((path.to_owned(), target))
             }
-            None => {
-                stdout.check_open()?;
-                None
-            }
+            None => None,
         };
         Ok(Output { stdout, held: file.is_some().then(Vec::new), file, last_byte: None })
     }
@@ -186,7 +180,6 @@ impl Output {
 #[derive(Debug)]
 struct Stdout {
     file: BlockingFile,
-    is_closed: bool,
     is_terminal: bool,
     /// It is a terminal, or may lead to one, as the pipe to `less` does.
     may_be_seen: bool,
@@ -202,23 +195,13 @@ impl Stdout {
         let kind = file.metadata().map(|metadata| metadata.file_type());
         let is_pipe = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket());
         let may_be_seen = is_terminal || is_pipe;
-        let is_closed = is_reopened(&file);
-        Ok(Stdout { file: BlockingFile(file), is_closed, is_terminal, may_be_seen, progress })
-    }
-
-    fn check_open(&self) -> Result<(), Error> {
-        if self.is_closed {
-            let message = format!("cannot write to {STDOUT}: it is closed");
-            return Err(Error::new(ExitStatus::OutputFailed, message));
-        }
-        Ok(())
+        Ok(Stdout { file: BlockingFile(file), is_terminal, may_be_seen, progress })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.check_open()?;
         if self.may_be_seen {
             self.progress.stop();
         }
@@ -231,15 +214,6 @@ impl Stdout {
             _ => cannot_write(STDOUT, &error),
         })
     }
-}
-
-/// Whether the caller had closed this descriptor: the standard library then opens /dev/null in its
-/// place, for reading too. A shell opens its own >/dev/null for writing only.
-fn is_reopened(file: &File) -> bool {
-    let flags = fcntl(file, FcntlArg::F_GETFL).map(OFlag::from_bits_truncate);
-    let reads = flags.is_ok_and(|flags| flags & OFlag::O_ACCMODE == OFlag::O_RDWR);
-    let device = |metadata: io::Result<Metadata>| metadata.map(|found| found.rdev()).ok();
-    reads && device(file.metadata()) == device(fs::metadata("/dev/null"))
 }
 
 const STDOUT: &str = "standard output";

@@ -1,16 +1,14 @@
 //! One line on a terminal that says what a call is waiting for, redrawn in place and erased at the end.
 
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fmt, fs, mem};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::event::PollFlags;
 use rustix::process::getpgrp;
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -18,6 +16,7 @@ use signal_hook::{flag, low_level};
 
 use super::atomic_file::BlockedSignals;
 use super::terminal::escape_controls;
+use crate::wait::wait_for;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -143,14 +142,8 @@ fn draw(
 
 /// Waits for the next second; true if the thread is to end instead.
 fn is_over(events: &UnixStream) -> bool {
-    let timeout = PollTimeout::try_from(INTERVAL).unwrap_or(PollTimeout::MAX);
-    loop {
-        match poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) => return false,
-            Err(Errno::EINTR) => {}
-            _ => return true,
-        }
-    }
+    let events = wait_for(events, PollFlags::IN, Instant::now() + INTERVAL);
+    events.map_or(true, |events| !events.is_empty())
 }
 
 /// Ends the program as `signal` does, if there is one.
@@ -188,9 +181,8 @@ fn is_in_foreground() -> bool {
 
 /// False while output is stopped, as Ctrl-S does.
 fn is_writable() -> bool {
-    let stderr = io::stderr();
-    let ready = poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO);
-    matches!(ready, Ok(1..))
+    let events = wait_for(io::stderr(), PollFlags::OUT, Instant::now());
+    events.is_ok_and(|events| !events.is_empty())
 }
 
 fn write(text: &str) {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::json::{MAX_ERROR_BYTES, lenient_value};
 use crate::client::RetryHeaders;
 use crate::client::token::Token;
-use crate::error::{Error, ExitStatus, Redacted};
+use crate::error::{Error, ExitStatus, Redacted, words_of_page};
 
 /// An error as a server reports it. Its words are whole: they are redacted before they are shortened.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -213,24 +213,6 @@ pub fn says_something(value: &Value) -> bool {
         Value::Object(object) => !object.is_empty(),
         _ => true,
     }
-}
-
-/// The title of an HTML page, or else the text without tags.
-fn words_of_page(page: &str) -> String {
-    let lower = page.to_ascii_lowercase();
-    let title = lower.find("<title").and_then(|at| {
-        let start = at + lower[at..].find('>')? + 1;
-        let end = start + lower[start..].find("</title")?;
-        Some(page[start..end].trim()).filter(|title| !title.is_empty())
-    });
-    if let Some(title) = title {
-        return title.into();
-    }
-    if !page.trim_start().starts_with('<') {
-        return page.into();
-    }
-    let parts = page.split('<').skip(1).filter_map(|part| part.split_once('>'));
-    parts.map(|(_, text)| text).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -243,19 +244,93 @@ fn an_unreachable_proxy_is_named_without_its_password() {
 }
 
 #[test]
-fn a_proxy_that_refuses_to_connect_is_named() {
+fn what_a_proxy_refuses_for_good_is_exit_3_and_named() {
     let site = Site::new();
-    for (status, code, why) in
-        [(407, 3, "the proxy requires authentication"), (502, 4, ": the proxy answered HTTP 502")]
-    {
-        let proxy = Server::sending(http(status, &[], "")).port;
-        let proxy = format!("127.0.0.1:{proxy}");
-        site.ask("api.test", &[("HTTPS_PROXY", &format!("http://{proxy}"))])
-            .code(code)
-            .stdout("")
-            .stderr(one_line(&[&proxy, why]));
+    let page = include_bytes!("../data/cases/connect-403.http");
+    let ask = |answer: &[u8], credentials| {
+        let server = Server::sending(answer);
+        let proxy = format!("127.0.0.1:{}", server.port);
+        let mut command = haiku_at_url("https://api.test/v4");
+        command
+            .env("SSL_CERT_FILE", site.ca.file())
+            .env("HTTPS_PROXY", format!("http://{credentials}{proxy}"))
+            .args(["-q", "--timeout", "20", "--retries", "1", "hi"]);
+        let result = check(&mut command).stdout("");
+        (stderr(&result).replace(&proxy, "PROXY"), result, server.requests().len())
+    };
+    let (line, result, attempts) = ask(page, "");
+    result.code(3);
+    assert_eq!(attempts, 1);
+    assert_eq!(
+        line,
+        "haiku: the proxy PROXY does not allow api.test (HTTP 403): Blocked: category AI\n"
+    );
+    for (status, credentials, code, why) in [
+        (400, "", 3, "the proxy PROXY does not allow api.test (HTTP 400)"),
+        (404, "", 3, "the proxy PROXY does not allow api.test (HTTP 404)"),
+        (407, "", 3, "the proxy requires authentication; put the user name and password into"),
+        (407, "me:secret@", 3, "the proxy PROXY rejected the user name or password (HTTP 407)"),
+        (408, "", 4, ": the proxy answered HTTP 408"),
+        (425, "", 4, ": the proxy answered HTTP 425"),
+        (429, "", 4, ": the proxy answered HTTP 429"),
+        (502, "", 4, ": the proxy answered HTTP 502"),
+        (503, "", 4, ": the proxy answered HTTP 503"),
+    ] {
+        let (line, result, attempts) = ask(&http(status, &[], ""), credentials);
+        result.code(code).stderr(contains("secret").not());
+        assert!(line.contains(why), "{line}");
+        assert_eq!(attempts, if code == 3 { 1 } else { 2 });
     }
     assert!(site.server.requests().is_empty());
+}
+
+#[test]
+fn what_a_socks_proxy_refuses_for_good_is_exit_3_and_named() {
+    let site = Site::new();
+    for (answer, credentials, code, why) in [
+        (&b"\x05\x02\x01\x01"[..], "me:secret@", 3, "rejected the user name or password"),
+        (b"\x05\xff", "", 3, "accepts none of the authentication methods offered"),
+        (b"\x05\xff", "me:secret@", 3, "accepts none of the authentication methods offered"),
+        (b"\x05\x01", "", 3, "accepts none of the authentication methods offered"),
+        (b"\x05\0\x05\x02", "", 3, "does not allow this host"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "", 3, "does not speak this version of SOCKS"),
+        (b"\x05\0\x05\x04", "", 4, "host unreachable"),
+        (b"", "", 4, "closed without a response"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let counter = attempts.clone();
+        thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let _greeting = client.read(&mut [0; 100]);
+                let _ = client.write_all(answer);
+                let _ = client.shutdown(Shutdown::Write);
+                while client.read(&mut [0; 100]).is_ok_and(|length| length > 0) {}
+            }
+        });
+        let mut command = haiku_at_url("https://api.test/v4");
+        command
+            .env("SSL_CERT_FILE", site.ca.file())
+            .env("HTTPS_PROXY", format!("socks5h://{credentials}{proxy}"));
+        check(command.args(["-q", "--retries", "1", "hi"]))
+            .code(code)
+            .stderr(contains(format!("the proxy {proxy}")))
+            .stderr(contains(why))
+            .stderr(contains("secret").not());
+        assert_eq!(attempts.load(Ordering::SeqCst), if code == 3 { 1 } else { 2 }, "{why}");
+    }
+}
+
+#[test]
+fn a_proxy_learns_the_programs_own_name() {
+    let site = Site::new();
+    let proxy = Proxy::new(connect, site.port);
+    site.ask("api.test", &[("HTTPS_PROXY", &proxy.url("http"))]).success();
+    let requests = proxy.requests();
+    let name = concat!("User-Agent: haiku/", env!("CARGO_PKG_VERSION"), "\r\n");
+    assert!(requests[0].contains(name), "{requests:?}");
 }
 
 #[test]

@@ -237,14 +237,20 @@ fn gzip_bodies_are_decompressed() {
         encoder.write_all(bytes.as_bytes()).unwrap();
         encoder.finish().unwrap()
     };
-    let serve = |status, body: &[u8]| {
-        Server::sending(http(status, &[JSON, ("content-encoding", "gzip")], body))
+    let serve_as = |encoding, status, body: &[u8]| {
+        Server::sending(http(status, &[JSON, ("content-encoding", encoding)], body))
     };
+    let serve = |status, body: &[u8]| serve_as("gzip", status, body);
     let reply = message("packed", "end_turn").to_string();
     let packed = gzip(&reply);
     let server = serve(200, &packed);
     ask(&server, &["hi"]).success().stdout("packed\n");
     ask(&server, &["--json", "hi"]).success().stdout(format!("{reply}\n"));
+    for encoding in ["GZIP", "x-gzip", "X-GZip", " gzip "] {
+        ask(&serve_as(encoding, 200, &packed), &["hi"]).success().stdout("packed\n");
+    }
+    let recorded = Server::sending(include_bytes!("../data/cases/x-gzip.http"));
+    ask(&recorded, &["hi"]).success();
     ask(&serve(200, &packed[..packed.len() - 12]), &["hi"])
         .code(4)
         .stdout("")
@@ -256,7 +262,7 @@ fn gzip_bodies_are_decompressed() {
     ask(&serve(200, &damaged), &["hi"])
         .code(4)
         .stdout("")
-        .stderr("haiku: malformed reply: invalid compression\n");
+        .stderr("haiku: malformed reply: corrupt gzip stream does not have a matching checksum\n");
     let error = gzip(r#"{"errors":[{"code":10000,"message":"Authentication error"}]}"#);
     ask(&serve(401, &error), &["hi"]).code(3).stderr(one_line(&["Authentication error"]));
 }
@@ -328,8 +334,6 @@ fn an_encoding_that_was_not_requested_is_named() {
             Server::sending(http(status, &[JSON, ("content-encoding", "br")], b"\x8b\x02"));
         ask(&server, &["hi"]).code(code).stdout("").stderr(line);
     }
-    let server = Server::sending(http(200, &[JSON, ("content-encoding", "GZIP")], b"\x1f\x8b"));
-    ask(&server, &["hi"]).code(4).stderr(one_line(&["content encoding", "GZIP"]));
 }
 
 #[test]
@@ -356,8 +360,8 @@ fn a_connection_closed_without_close_notify_is_lost_in_plain_words() {
     let headers = [JSON, ("connection", "close")];
     let half = raw_http(200, &headers, &body[..body.len() / 2]);
     for (response, part) in [
-        (half, "truncated reply: localhost closed the connection\n"),
-        (vec![], "lost the connection to localhost: the server closed the connection"),
+        (half, "truncated reply: incomplete JSON\n"),
+        (vec![], "lost the connection to localhost: it was closed without a response\n"),
     ] {
         ask_closing(response, Close::WithoutNotify)
             .code(4)

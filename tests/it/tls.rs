@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,15 +14,15 @@ use assert_cmd::assert::Assert;
 use predicates::prelude::*;
 use predicates::str::contains;
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::support::mock_server::{JSON, Server, http, message, raw_http};
 use crate::support::sandbox::{can_unshare, unshared};
 use crate::support::test_ca::{TestCa, TlsServer, self_signed};
-use crate::support::{Folder, TOKEN, check, haiku_at_url, one_line, process_at_url};
+use crate::support::{Folder, TOKEN, check, haiku_at_url, has, one_line, process_at_url};
 
 fn https(tls: &TlsServer) -> Command {
     let mut command = haiku_at_url(&tls.url());
@@ -91,7 +92,7 @@ fn a_certificate_outside_its_validity_is_rejected() {
     let expired = ca.issue(|params| params.not_after = date_time_ymd(2020, 1, 1));
     is_rejected(&ca, expired, "expired");
     let future = ca.issue(|params| params.not_before = date_time_ymd(2090, 1, 1));
-    is_rejected(&ca, future, "not valid yet");
+    is_rejected(&ca, future, "it is not valid yet; check the clock");
 }
 
 #[test]
@@ -99,21 +100,21 @@ fn a_certificate_for_clients_is_rejected() {
     let ca = TestCa::new();
     let config =
         ca.issue(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
-    is_rejected(&ca, config, "it is not a server certificate");
+    is_rejected(&ca, config, "extended key usage for server authentication");
 }
 
 #[test]
 fn a_certificate_without_names_is_rejected() {
     let ca = TestCa::new();
     let config = ca.issue(|params| params.subject_alt_names.clear());
-    is_rejected(&ca, config, "it has no subjectAltName");
+    is_rejected(&ca, config, "it is not valid for localhost");
 }
 
 #[test]
 fn a_ca_certificate_of_a_server_is_rejected() {
     let ca = TestCa::new();
     let config = ca.issue(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
-    is_rejected(&ca, config, "it is a CA certificate");
+    is_rejected(&ca, config, "CaUsedAsEndEntity");
 }
 
 /// The certificate of `ca` in a folder, under a hashed name.
@@ -124,34 +125,33 @@ fn hashed(ca: &TestCa) -> Folder {
 }
 
 #[test]
-fn an_unsuitable_issuer_is_not_trusted() {
-    let not_ca = "it is not a CA certificate";
-    for (ca, reason) in [
-        (TestCa::with(|params| params.is_ca = IsCa::ExplicitNoCa), not_ca),
-        (TestCa::with(|params| params.is_ca = IsCa::NoCa), not_ca),
-        (
-            TestCa::with(|params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature]),
-            not_ca,
-        ),
-        (TestCa::with(|params| params.not_after = date_time_ymd(2020, 1, 1)), "it has expired"),
-        (
-            TestCa::with(|params| params.not_before = date_time_ymd(2090, 1, 1)),
-            "it is not valid yet",
-        ),
-        (
-            TestCa::with(|params| {
-                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-            }),
-            "it is not a server certificate",
-        ),
-    ] {
-        let reason = format!("its issuer cannot be used: {reason}");
-        is_rejected(&ca, ca.issue(|_| {}), &reason);
+fn a_certificate_that_says_it_is_no_ca_is_no_trust_anchor() {
+    let ca = TestCa::with(|params| params.is_ca = IsCa::ExplicitNoCa);
+    // CA:FALSE in so many words, not by default, and critical.
+    let in_so_many_words = TestCa::with(|params| {
+        params.is_ca = IsCa::NoCa;
+        let mut extension =
+            CustomExtension::from_oid_content(&[2, 5, 29, 19], vec![0x30, 3, 1, 1, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+    });
+    for ca in [ca, in_so_many_words] {
         let server = Server::documented();
         let tls = ca.serve(&server);
-        check(https(&tls).env("SSL_CERT_DIR", hashed(&ca).path("")).arg("hi"))
+        for (variable, path) in
+            [("SSL_CERT_FILE", ca.file()), ("SSL_CERT_DIR", hashed(&ca).path(""))]
+        {
+            check(https(&tls).env(variable, path).arg("hi"))
+                .code(3)
+                .stderr(one_line(&["no CA certificates found in", variable]));
+        }
+        // Beside a certificate of another CA, it is passed over.
+        let both = [&ca, &TestCa::new()].map(|ca| fs::read_to_string(ca.file()).unwrap());
+        let folder = Folder::new();
+        let file = folder.write("both.pem", both.concat());
+        check(https(&tls).env("SSL_CERT_FILE", file).arg("hi"))
             .code(3)
-            .stderr(one_line(&[&reason]));
+            .stderr(one_line(&["unknown issuer"]));
         assert!(server.requests().is_empty());
     }
 }
@@ -191,21 +191,10 @@ fn ask_with_store((config, pem): (ServerConfig, String)) -> (Assert, Server) {
 }
 
 #[test]
-fn a_servers_own_certificate_in_the_store_is_trusted() {
-    let ca = |params: &mut CertificateParams| {
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    };
-    for identity in [
-        self_signed(|_| {}),
-        self_signed(|params| params.is_ca = IsCa::ExplicitNoCa),
-        self_signed(ca),
-        TestCa::new().issue_with_pem(|_| {}),
-        TestCa::new().issue_with_pem(ca),
-    ] {
-        let (result, server) = ask_with_store(identity);
-        result.success().stdout("hi\n").stderr("");
-        assert_eq!(server.requests().len(), 1);
-    }
+fn a_self_signed_certificate_in_the_store_is_trusted() {
+    let (result, server) = ask_with_store(self_signed(|_| {}));
+    result.success().stdout("hi\n").stderr("");
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
@@ -220,7 +209,7 @@ fn a_servers_own_certificate_is_still_checked() {
             self_signed(|params| {
                 params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
             }),
-            "it is not a server certificate",
+            "extended key usage for server authentication",
         ),
         (
             self_signed(|params| {
@@ -323,50 +312,8 @@ fn several_certificate_folders_are_read() {
     ask_with(&ca, &[("SSL_CERT_DIR", list.into())]).success();
 }
 
-#[test]
-fn only_file_names_that_openssl_reads_count_in_a_folder() {
-    let ca = TestCa::new();
-    for (name, counts) in [
-        ("0123abcd.0", true),
-        ("0123ABCD.12", true),
-        ("a.pem", true),
-        ("a.crt", true),
-        ("0123abcd.r0", false),
-        ("0123abcd.", false),
-        ("0123abc.0", false),
-        ("0123abcg.0", false),
-        ("a.pem~", false),
-        ("a.pem.bak", false),
-        (".pem", false),
-        ("a.key", false),
-        ("README", false),
-    ] {
-        let folder = Folder::new();
-        fs::copy(ca.file(), folder.path(name)).unwrap();
-        let result = ask_with(&ca, &[("SSL_CERT_DIR", folder.path(""))]);
-        assert_eq!(result.get_output().status.success(), counts, "{name}");
-    }
-}
-
 fn fifo(path: &Path) {
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-}
-
-#[test]
-fn a_fifo_as_certificate_file_is_bounded_by_the_timeout() {
-    let ca = TestCa::new();
-    let server = Server::documented();
-    let tls = ca.serve(&server);
-    let folder = Folder::new();
-    fifo(&folder.path("fifo"));
-    let start = Instant::now();
-    let mut command = https(&tls);
-    command.env("SSL_CERT_FILE", folder.path("fifo")).args(["--timeout", "1", "hi"]);
-    check(&mut command)
-        .code(3)
-        .stderr(one_line(&["cannot read SSL_CERT_FILE", "no data within the time limit"]));
-    assert!(start.elapsed() < Duration::from_secs(5));
-    assert!(server.requests().is_empty());
 }
 
 #[test]
@@ -388,6 +335,115 @@ fn a_fifo_may_deliver_certificates() {
     let (pem, writer) = (fs::read(ca.file()).unwrap(), path.clone());
     thread::spawn(move || fs::write(writer, pem).unwrap());
     ask_with(&ca, &[("SSL_CERT_FILE", path)]).success();
+}
+
+/// A CA on P-521 that signs with `digest`, and a server on the curve `leaf`, as PEM files in a folder.
+fn p_521_chain(digest: &str, leaf: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("extensions", "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n");
+    for arguments in [
+        "ecparam -name secp521r1 -genkey -noout -out ca.key".to_owned(),
+        format!("ecparam -name {leaf} -genkey -noout -out leaf.key"),
+        format!("req -x509 -new -key ca.key -{digest} -subj /CN=ca -out ca.pem"),
+        "req -new -key leaf.key -subj /CN=leaf -out leaf.csr".to_owned(),
+        format!(
+            "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -{digest} -extfile extensions -out leaf.pem"
+        ),
+    ] {
+        let mut openssl = process::Command::new("openssl");
+        let openssl = openssl.args(arguments.split(' ')).current_dir(folder.path(""));
+        assert!(openssl.output().unwrap().status.success(), "{arguments}");
+    }
+    folder
+}
+
+/// The result of a call to OpenSSL's server, which sends a reply to whoever connects.
+fn ask_openssl(chain: &Folder, store: &Folder, options: &[&str]) -> Assert {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = process::Command::new("openssl")
+        .args(["s_server", "-quiet", "-cert", "leaf.pem", "-key", "leaf.key", "-accept"])
+        .arg(format!("127.0.0.1:{port}"))
+        .args(options)
+        .current_dir(chain.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let response = http(200, &[JSON], message("hi", "end_turn").to_string());
+    server.stdin.as_mut().unwrap().write_all(&response).unwrap();
+    let mut command = haiku_at_url(&format!("https://localhost:{port}"));
+    command.env("SSL_CERT_FILE", store.path("ca.pem"));
+    // Retries cover the time until the server listens.
+    let result = check(command.args(["--retries", "6", "hi"]));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    result
+}
+
+#[test]
+fn keys_on_p_521_are_verified() {
+    if !has("openssl") {
+        return;
+    }
+    for digest in ["sha256", "sha384", "sha512"] {
+        let chain = p_521_chain(digest, "prime256v1");
+        ask_openssl(&chain, &chain, &["-tls1_2"]).success().stdout("hi\n");
+        let other = p_521_chain(digest, "prime256v1");
+        ask_openssl(&chain, &other, &[]).code(3).stderr(one_line(&["is not trusted"]));
+    }
+    let chain = p_521_chain("sha512", "secp521r1");
+    ask_openssl(&chain, &chain, &["-tls1_3"]).success().stdout("hi\n");
+}
+
+#[test]
+fn what_tls_refuses_for_good_is_exit_3_and_named() {
+    if !has("openssl") {
+        return;
+    }
+    let chain = p_521_chain("sha512", "prime256v1");
+    for (options, words) in [
+        (&["-tls1_3", "-Verify", "1"][..], "requires a client certificate (certificate_required)"),
+        (&["-tls1_2", "-Verify", "1"], "refuses the TLS handshake (handshake_failure)"),
+        (&["-tls1_2", "-cipher", "AES128-SHA"], "refuses the TLS handshake (handshake_failure)"),
+    ] {
+        ask_openssl(&chain, &chain, options)
+            .code(3)
+            .stdout("")
+            .stderr(one_line(&["cannot connect to localhost: the server", words]));
+    }
+}
+
+#[test]
+fn the_tls_alerts_that_are_final_are_exit_3_once() {
+    for (alert, name, code) in [
+        (40, "handshake_failure", 3),
+        (70, "protocol_version", 3),
+        (71, "insufficient_security", 3),
+        (116, "certificate_required", 3),
+        (42, "bad_certificate", 3),
+        (48, "unknown_ca", 3),
+        (49, "access_denied", 3),
+        (112, "unrecognized_name", 3),
+        (80, "TLS alert 80", 4),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let _hello = client.read(&mut [0; 4096]);
+                client.write_all(&[0x15, 3, 3, 0, 2, 2, alert]).unwrap();
+            }
+        });
+        let ca = TestCa::new();
+        let mut command = haiku_at_url(&format!("https://localhost:{port}"));
+        command.env("SSL_CERT_FILE", ca.file()).args(["-v", "--retries", "1", "hi"]);
+        check(&mut command)
+            .code(code)
+            .stderr(contains("cannot connect to localhost: "))
+            .stderr(contains(name))
+            .stderr(contains("retrying").count(usize::from(code == 4)));
+    }
 }
 
 /// How a server closes the connection after its response.
@@ -451,7 +507,7 @@ fn a_complete_message_needs_no_close_notify_and_a_truncated_one_is_an_error() {
 fn a_connection_closed_before_the_response_is_described_in_plain_words() {
     ask_closing(Vec::new(), Close::WithoutNotify)
         .code(4)
-        .stderr(one_line(&["the server closed the connection without a TLS close_notify"]))
+        .stderr(one_line(&["lost the connection to localhost: it was closed without a response"]))
         .stderr(contains("docs.rs").not());
 }
 

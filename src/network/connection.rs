@@ -1,17 +1,15 @@
 //! The layers of a connection: proxy, socket, time limit, TLS, and what tells the watch of its progress.
 
-use std::io;
 use std::sync::Arc;
 
 use ureq::Error;
 use ureq::unversioned::transport::{
-    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, NextTimeout,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector,
     SocksConnector, Transport,
 };
 
 use super::socket::TcpConnector;
-use super::tls::TlsConnector;
-use super::watch::Watch;
+use super::watch::{Phase, Watch};
 
 /// Everything from the socket to TLS. `through_proxy` tells whether the agent has a proxy.
 pub fn connector(watch: &Arc<Watch>, through_proxy: bool) -> impl Connector<()> + use<> {
@@ -20,7 +18,7 @@ pub fn connector(watch: &Arc<Watch>, through_proxy: bool) -> impl Connector<()> 
         .chain(ConnectProxyConnector::default())
         .chain(TcpConnector::new(watch.clone()))
         .chain(GuardConnector(watch.clone()))
-        .chain(TlsConnector)
+        .chain(RustlsConnector::default())
         .chain(MeterConnector { watch: watch.clone(), through_proxy })
 }
 
@@ -36,18 +34,15 @@ impl<In: Transport> Connector<In> for GuardConnector {
         _: &ConnectionDetails,
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, Error> {
-        Ok(chained.map(|transport| Guard { transport, watch: self.0.clone(), is_broken: false }))
+        Ok(chained.map(|transport| Guard { transport, watch: self.0.clone() }))
     }
 }
 
-/// Ends every wait at the limit, and lets a server be heard that answers before it has read the
-/// whole request: once nothing more can be sent, the rest is dropped, and reading decides what has
-/// become of the connection. Below TLS, which would not read again after a failed write.
+/// Ends every wait at the limit.
 #[derive(Debug)]
 struct Guard<T> {
     transport: T,
     watch: Arc<Watch>,
-    is_broken: bool,
 }
 
 impl<T: Transport> Transport for Guard<T> {
@@ -56,17 +51,8 @@ impl<T: Transport> Transport for Guard<T> {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        if self.is_broken {
-            return Ok(());
-        }
         let timeout = self.watch.shorten(timeout)?;
-        match self.transport.transmit_output(amount, timeout) {
-            Err(Error::Io(error)) if is_broken(&error) => {
-                self.is_broken = true;
-                Ok(())
-            }
-            result => result,
-        }
+        self.transport.transmit_output(amount, timeout)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -83,17 +69,6 @@ impl<T: Transport> Transport for Guard<T> {
     }
 }
 
-/// Whether nothing can be sent any more.
-fn is_broken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::BrokenPipe
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::NotConnected
-    )
-}
-
 /// Puts a [`Meter`] on top of the finished connection.
 #[derive(Debug)]
 struct MeterConnector {
@@ -102,7 +77,7 @@ struct MeterConnector {
 }
 
 impl<In: Transport> Connector<In> for MeterConnector {
-    type Out = Either<In, Meter<In>>;
+    type Out = Meter<In>;
 
     fn connect(
         &self,
@@ -113,20 +88,20 @@ impl<In: Transport> Connector<In> for MeterConnector {
         // without a proxy. The one that goes on through the proxy is yet to come.
         let is_whole = details.config.proxy().is_some() == self.through_proxy;
         Ok(chained.map(|transport| {
-            if !is_whole {
-                return Either::A(transport);
+            if is_whole {
+                self.watch.connected();
             }
-            self.watch.connected();
-            Either::B(Meter { transport, watch: self.watch.clone() })
+            Meter { transport, watch: self.watch.clone(), is_whole }
         }))
     }
 }
 
-/// Tells the watch of what is sent and received.
+/// Tells the watch of what is sent and received, or of what a proxy answers.
 #[derive(Debug)]
 struct Meter<T> {
     transport: T,
     watch: Arc<Watch>,
+    is_whole: bool,
 }
 
 impl<T: Transport> Transport for Meter<T> {
@@ -136,11 +111,20 @@ impl<T: Transport> Transport for Meter<T> {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         self.transport.transmit_output(amount, timeout)?;
-        self.watch.add_sent(amount);
+        if self.is_whole {
+            self.watch.add_sent(amount);
+        }
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        if !self.is_whole {
+            let has_input = self.transport.await_input(timeout)?;
+            if self.watch.phase() == Phase::Connecting {
+                self.watch.proxy_answered(self.transport.buffers().input());
+            }
+            return Ok(has_input);
+        }
         self.watch.request_is_sent();
         // A read without room would look like the end. Only a chunk's size can be that long.
         if self.buffers().input_append_buf().is_empty() {
@@ -167,7 +151,7 @@ impl<T: Transport> Transport for Meter<T> {
 #[cfg(test)]
 mod tests {
     use super::super::resolver::Resolver;
-    use super::super::watch::{CONNECT_TIMEOUT, Phase};
+    use super::super::watch::CONNECT_TIMEOUT;
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpListener;

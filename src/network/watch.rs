@@ -33,6 +33,7 @@ struct State {
     phase: Phase,
     sent: usize,
     received: usize,
+    proxy_answer: String,
 }
 
 impl Watch {
@@ -45,6 +46,7 @@ impl Watch {
                 phase: Phase::Connecting,
                 sent: 0,
                 received: 0,
+                proxy_answer: String::new(),
             }),
         })
     }
@@ -95,6 +97,16 @@ impl Watch {
         let mut state = self.state();
         state.received += length;
         state.phase = Phase::Receiving;
+    }
+
+    /// Keeps what a proxy has answered so far.
+    pub fn proxy_answered(&self, answer: &[u8]) {
+        self.state().proxy_answer = String::from_utf8_lossy(answer).into();
+    }
+
+    /// The head and the body of what a proxy has answered, as far as they came together.
+    pub fn proxy_answer(&self) -> String {
+        self.state().proxy_answer.clone()
     }
 
     /// The sooner of `timeout` and the limit.

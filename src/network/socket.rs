@@ -1,22 +1,22 @@
 //! TCP connections: the race for the first address that answers, and reading and writing with time limits.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 use ureq::{Error, Timeout};
 
 use super::watch::Watch;
+use crate::wait::{wait_for, wait_for_any};
 
 /// How long an address may stay silent before the next one is tried as well: the "Connection
 /// Attempt Delay" that RFC 8305 recommends.
@@ -29,8 +29,8 @@ const NEXT_DELAY: Duration = Duration::from_millis(100);
 /// addresses cost less than half a second however many they are.
 const NEXT_DELAYS: Duration = Duration::from_millis(200);
 
-/// How long a socket may not be writable until input that has arrived is read first: longer than a
-/// busy server or a bad link pauses, and short enough that somebody still waits for an answer.
+/// How long a socket may not be writable until input that has arrived is read: longer than a busy
+/// server or a bad link pauses, and short enough that somebody still waits for an answer.
 const MAX_STALL: Duration = Duration::from_secs(10);
 
 /// The shortest wait in one read: zero would mean no limit.
@@ -38,6 +38,13 @@ const MIN_READ_WAIT: Duration = Duration::from_millis(1);
 
 /// The longest wait in one read. Linux may end a read late, by an eighth of its limit.
 const MAX_READ_WAIT: Duration = Duration::from_secs(1);
+
+/// A home router forgets a silent connection after a minute or more; a peer that is gone is noticed
+/// after a minute or so.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(4);
 
 /// Connects to the first address that answers, unless a proxy has been connected to already.
 #[derive(Debug)]
@@ -72,6 +79,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
             stream,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             backlog: VecDeque::new(),
+            is_broken: false,
         })))
     }
 }
@@ -117,8 +125,9 @@ fn next_delay(count: usize) -> Duration {
 fn start_connecting(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
         _ => Ok(socket),
     }
 }
@@ -130,9 +139,9 @@ fn first_finished(
     until: Instant,
 ) -> io::Result<Option<io::Result<TcpStream>>> {
     let mut polled: Vec<_> =
-        attempts.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLOUT)).collect();
-    wait(&mut polled, until)?;
-    let Some(index) = polled.iter().position(|fd| fd.any() == Some(true)) else {
+        attempts.iter().map(|socket| PollFd::new(socket, PollFlags::OUT)).collect();
+    wait_for_any(&mut polled, until)?;
+    let Some(index) = polled.iter().position(|fd| !fd.revents().is_empty()) else {
         return Ok(None);
     };
     let socket = attempts.remove(index);
@@ -147,25 +156,40 @@ fn first_finished(
 pub struct TcpTransport {
     stream: TcpStream,
     buffers: LazyBuffers,
-    /// Output that is sent while waiting for input, because the server answers instead of reading.
+    /// Output that is sent while waiting for input, because the server may have answered instead of reading.
     backlog: VecDeque<u8>,
+    /// Nothing more can be sent.
+    is_broken: bool,
 }
 
 impl TcpTransport {
-    /// Sends the backlog as the socket takes it, until there is input or the time is up.
-    fn send_backlog(&mut self, until: Instant) -> io::Result<()> {
-        while !self.backlog.is_empty() {
-            match write_now(&self.stream, self.backlog.as_slices().0) {
-                Ok(written) => drop(self.backlog.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let events = PollFlags::POLLIN | PollFlags::POLLOUT;
-                    if wait_for(&self.stream, events, until)? != PollFlags::POLLOUT {
+    /// Sends the backlog until `until`, or until there is input and nothing could be sent for `patience`.
+    /// If nothing can be sent any more, the rest is dropped: reading decides what has become of the connection.
+    fn send_backlog(&mut self, patience: Duration, until: Instant) -> io::Result<()> {
+        let mut progress = Instant::now();
+        while !self.backlog.is_empty() && !self.is_broken {
+            match send(&self.stream, self.backlog.as_slices().0, SendFlags::DONTWAIT) {
+                Ok(sent) => {
+                    self.backlog.drain(..sent);
+                    progress = Instant::now();
+                }
+                Err(Errno::AGAIN) => {
+                    let heard_from = until.min(progress + patience);
+                    let is_patient = Instant::now() < heard_from;
+                    let (events, end) = match is_patient {
+                        true => (PollFlags::OUT, heard_from),
+                        false => (PollFlags::OUT | PollFlags::IN, until),
+                    };
+                    let events = wait_for(&self.stream, events, end)?;
+                    if !is_patient && (events.is_empty() || events == PollFlags::IN) {
                         break;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Reading tells what has become of the connection.
-                Err(_) => self.backlog.clear(),
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNABORTED | Errno::NOTCONN) => {
+                    self.is_broken = true;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -177,31 +201,27 @@ impl Transport for TcpTransport {
         &mut self.buffers
     }
 
+    /// An answer that comes before the whole request has been sent is read when nothing could be sent for
+    /// a while, or half of the time is gone; before that, input may be mere session tickets of TLS.
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let until = end_of(timeout);
-        let mut rest = &self.buffers.output()[..amount];
-        while !rest.is_empty() && self.backlog.is_empty() {
-            match write_now(&self.stream, rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match wait_until_writable(&self.stream, until)? {
-                        Writable::Yes => {}
-                        Writable::Stalled => break,
-                        Writable::TimedOut => return Err(Error::Timeout(timeout.reason)),
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
+        let has_stalled = !self.backlog.is_empty();
+        self.backlog.extend(&self.buffers.output()[..amount]);
+        if has_stalled {
+            return Ok(());
         }
-        self.backlog.extend(rest);
-        Ok(())
+        let until = end_of(timeout);
+        let left = until.saturating_duration_since(Instant::now());
+        self.send_backlog(MAX_STALL.min(left / 2), until)?;
+        if self.backlog.is_empty() || Instant::now() < until {
+            return Ok(());
+        }
+        Err(Error::Timeout(timeout.reason))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let until = end_of(timeout);
         loop {
-            self.send_backlog(until)?;
+            self.send_backlog(Duration::ZERO, until)?;
             let left = until.saturating_duration_since(Instant::now());
             self.stream.set_read_timeout(Some(left.clamp(MIN_READ_WAIT, MAX_READ_WAIT)))?;
             match self.stream.read(self.buffers.input_append_buf()) {
@@ -209,12 +229,12 @@ impl Transport for TcpTransport {
                     self.buffers.input_appended(length);
                     return Ok(length > 0);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if Instant::now() >= until {
                         return Err(Error::Timeout(timeout.reason));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -226,58 +246,10 @@ impl Transport for TcpTransport {
     }
 }
 
-fn write_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    Ok(send(stream, bytes, SendFlags::DONTWAIT)?)
-}
-
 fn end_of(timeout: NextTimeout) -> Instant {
     // A timeout that never happens is further away than any Instant.
     const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
     Instant::now() + A_DAY.min(*timeout.after)
-}
-
-enum Writable {
-    Yes,
-    /// Not for a while, but there is input. It may be the answer of a server that reads no more
-    /// of the request, or mere session tickets of TLS.
-    Stalled,
-    TimedOut,
-}
-
-fn wait_until_writable(stream: &TcpStream, until: Instant) -> io::Result<Writable> {
-    let stalled = until.min(Instant::now() + MAX_STALL);
-    if !wait_for(stream, PollFlags::POLLOUT, stalled)?.is_empty() {
-        return Ok(Writable::Yes);
-    }
-    let events = wait_for(stream, PollFlags::POLLOUT | PollFlags::POLLIN, until)?;
-    Ok(if events.is_empty() {
-        Writable::TimedOut
-    } else if events == PollFlags::POLLIN {
-        Writable::Stalled
-    } else {
-        Writable::Yes
-    })
-}
-
-/// What has happened to the socket; nothing by `until` if empty.
-fn wait_for(stream: &TcpStream, events: PollFlags, until: Instant) -> io::Result<PollFlags> {
-    let mut polled = [PollFd::new(stream.as_fd(), events)];
-    wait(&mut polled, until)?;
-    Ok(polled[0].revents().unwrap_or(events))
-}
-
-fn wait(polled: &mut [PollFd], until: Instant) -> io::Result<()> {
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let milliseconds = left.as_nanos().div_ceil(1_000_000);
-        let timeout = PollTimeout::from(u16::try_from(milliseconds).unwrap_or(u16::MAX));
-        match poll(polled, timeout) {
-            Ok(0) if Instant::now() < until => {}
-            Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 #[cfg(test)]
