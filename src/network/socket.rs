@@ -308,6 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_is_kept_alive() {
+        let live = live();
+        let stream = connect(&[live.1], Instant::now() + 10 * SOON).unwrap();
+        let socket = socket2::SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+    }
+
+    #[test]
     fn a_live_first_address_is_the_only_one_tried() {
         let (first, second) = (live(), live());
         let (connected, elapsed) = race(&[first.1, second.1], 10 * SOON);

@@ -9,6 +9,8 @@ mod api;
 mod call;
 mod network;
 
+#[path = "../it/support/forgetful.rs"]
+mod forgetful;
 #[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../it/support/mock_server.rs"]
 mod mock_server;
@@ -28,6 +30,7 @@ use tempfile::TempDir;
 
 use api::Api;
 use call::{Call, Cost, find, median, proportional_memory};
+use mock_server::{Server, Step, json_response, message};
 use test_ca::TestCa;
 
 const HAIKU: &str = env!("CARGO_BIN_EXE_haiku");
@@ -57,7 +60,7 @@ fn main() {
     bench.waiting();
     bench.errors();
     let size = fs::metadata(HAIKU).unwrap().len() as f64 / 1e6;
-    figure("binary", &format!("{size:.1} MB"), "3.2 MB");
+    figure("binary", &format!("{size:.1} MB"), "3.6 MB");
 }
 
 /// The API, the input files, and the calls that use them.
@@ -212,7 +215,7 @@ impl Bench {
     fn growth(&self) {
         let messages = |name| {
             let file = self.file(name);
-            self.haiku_at(&self.url("small"), &["-n", "--messages", file.to_str().unwrap(), "hi"])
+            haiku_at(&self.url("small"), &["-n", "--messages", file.to_str().unwrap(), "hi"])
         };
         for (what, small, large) in [
             ("prompt", self.upload("300KB"), self.upload("3MB")),
@@ -231,7 +234,7 @@ impl Bench {
         if network::is_isolated() && self.bundle.is_some() {
             let url = format!("https://{HOST}:{}/small", self.api.tls_port);
             let peer = Peer::new("`curl -s`", self.curl_at(&url, &["-s"]), "800 ms");
-            wall(work, 3, &self.haiku_at(&url, &["hi"]), &[peer]);
+            wall(work, 3, &haiku_at(&url, &["hi"]), &[peer]);
         } else {
             left_out(work);
         }
@@ -245,6 +248,18 @@ impl Bench {
             }
         } else {
             left_out(work);
+        }
+        let work = "reply after two minutes, through a router that forgets a connection after 45 s";
+        let arrives = forgetful::in_forgetful_network(Duration::from_secs(45), || {
+            let reply = json_response(200, message("late", "end_turn").to_string());
+            let wait = Step::Wait(Duration::from_secs(120));
+            let server = Server::always(vec![wait, Step::Send(reply)]);
+            let mut call = haiku_at(&server.url(), &["hi"]).spawn(Stdio::null());
+            call.wait().unwrap().success()
+        });
+        match arrives {
+            Some(arrives) => figure(work, if arrives { "arrives" } else { "lost" }, "arrives"),
+            None => println!("| {work} | left out: needs root, ip and iptables | | | | |"),
         }
     }
 
@@ -269,22 +284,15 @@ impl Bench {
     }
 
     fn haiku(&self, response: &str) -> Call {
-        self.haiku_at(&self.url(response), &["hi"])
+        haiku_at(&self.url(response), &["hi"])
     }
 
     fn stream(&self, response: &str) -> Call {
-        self.haiku_at(&self.url(response), &["--stream", "hi"])
+        haiku_at(&self.url(response), &["--stream", "hi"])
     }
 
     fn upload(&self, prompt: &str) -> Call {
-        self.haiku_at(&self.url("small"), &[]).stdin(self.file(prompt))
-    }
-
-    fn haiku_at(&self, url: &str, args: &[&str]) -> Call {
-        Call::new(HAIKU, args)
-            .set("CLOUDFLARE_API_BASE_URL", url)
-            .set("CLOUDFLARE_ACCOUNT_ID", "x")
-            .set("CLOUDFLARE_API_TOKEN", "x")
+        haiku_at(&self.url("small"), &[]).stdin(self.file(prompt))
     }
 
     fn curl(&self, response: &str, options: &[&str]) -> Call {
@@ -340,7 +348,7 @@ impl Bench {
     fn system_tls(&self) -> Option<(Call, Call)> {
         self.bundle.as_ref().filter(|_| network::is_isolated())?;
         let url = format!("https://localhost:{}/small", self.api.tls_port);
-        let ours = self.haiku_at(&url, &["hi"]);
+        let ours = haiku_at(&url, &["hi"]);
         Some((ours, self.curl_at(&url, &["-s"])))
     }
 
@@ -352,7 +360,7 @@ impl Bench {
     fn named_tls_at(&self, port: u16) -> Option<(Call, Call)> {
         let bundle = self.bundle.as_ref()?.to_str()?;
         let url = format!("https://localhost:{port}/small");
-        let ours = self.haiku_at(&url, &["hi"]).set("SSL_CERT_FILE", bundle);
+        let ours = haiku_at(&url, &["hi"]).set("SSL_CERT_FILE", bundle);
         Some((ours, self.curl_at(&url, &["-s", "--cacert", bundle])))
     }
 
@@ -383,6 +391,13 @@ impl Bench {
         }
         total / children.len() as f64
     }
+}
+
+fn haiku_at(url: &str, args: &[&str]) -> Call {
+    Call::new(HAIKU, args)
+        .set("CLOUDFLARE_API_BASE_URL", url)
+        .set("CLOUDFLARE_ACCOUNT_ID", "x")
+        .set("CLOUDFLARE_API_TOKEN", "x")
 }
 
 fn bundle(ca: &TestCa, folder: &Path) -> Option<PathBuf> {

@@ -14,7 +14,8 @@ use predicates::str::contains;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::support::dead_host::DeadHost;
-use crate::support::mock_server::{Server, http};
+use crate::support::forgetful::in_forgetful_network;
+use crate::support::mock_server::{JSON, Server, Step, http, message};
 use crate::support::sandbox::{can_switch_user, can_unshare, set_mode, with_hosts, wrap};
 use crate::support::test_ca::TestCa;
 use crate::support::{Folder, ask, check, haiku_at_url, has, one_line, process_at_url};
@@ -99,6 +100,21 @@ fn a_dead_address_before_a_live_one_costs_less_than_a_second() {
     let both = call(&format!("{} api.test\n127.0.0.1 api.test\n", dead.address.ip()));
     assert!(both > Duration::from_millis(250), "the dead address was not tried: {both:?}");
     assert!(both < alone + Duration::from_secs(1), "{both:?} instead of {alone:?}");
+}
+
+#[test]
+fn a_router_that_forgets_silent_connections_does_not_lose_a_reply() {
+    if !can_unshare("-n") || !has("ip") || !has("iptables") {
+        return;
+    }
+    let reply = http(200, &[JSON], message("late", "end_turn").to_string());
+    let result = in_forgetful_network(Duration::from_secs(33), || {
+        let server = Server::always(vec![Step::Wait(Duration::from_secs(38)), Step::Send(reply)]);
+        ask(&server, &["--retries", "0", "--timeout", "55", "hi"])
+    });
+    if let Some(result) = result {
+        result.success().stdout("late\n").stderr("");
+    }
 }
 
 #[test]
@@ -258,6 +274,45 @@ fn a_server_that_stops_reading_is_heard_and_one_that_pauses_receives_the_rest() 
     assert!(received.load(Ordering::SeqCst) > LARGE);
     let elapsed = start.elapsed();
     assert!(elapsed < Duration::from_secs(25), "{elapsed:?}");
+}
+
+#[test]
+fn a_server_that_stops_reading_is_heard_within_half_of_any_timeout() {
+    let ca = TestCa::new();
+    let config = Arc::new(ca.issue(|_| {}));
+    let stops = Listener::new(answer_and_stop);
+    let tls_config = config.clone();
+    let tls_stops = Listener::new(move |client| answer_and_stop(over_tls(&tls_config, client)));
+    for (server, scheme) in [(&stops, "http"), (&tls_stops, "https")] {
+        let mut command = server.haiku_with_prompt(scheme, &["--timeout", "6"]);
+        check(command.env("SSL_CERT_FILE", ca.file()))
+            .code(3)
+            .stderr(one_line(&["HTTP 413", "no more of this"]));
+    }
+}
+
+/// TLS 1.3 servers send session tickets, which are input, but no answer.
+#[test]
+fn a_server_that_pauses_receives_the_whole_request_within_a_short_timeout() {
+    let ca = TestCa::new();
+    let config = Arc::new(ca.issue(|_| {}));
+    let received = Arc::new(AtomicUsize::new(0));
+    let counter = received.clone();
+    let pauses = Listener::new(move |client| {
+        let mut client = over_tls(&config, client);
+        read_head(&mut client);
+        thread::sleep(Duration::from_secs(5));
+        let mut piece = [0; 65536];
+        while counter.load(Ordering::SeqCst) < LARGE {
+            let length = client.read(&mut piece).unwrap();
+            counter.fetch_add(length, Ordering::SeqCst);
+        }
+        client.write_all(&rejection(413)).unwrap();
+        thread::sleep(Duration::from_secs(30));
+    });
+    let mut command = pauses.haiku_with_prompt("https", &["--timeout", "8"]);
+    check(command.env("SSL_CERT_FILE", ca.file())).code(3).stderr(one_line(&["HTTP 413"]));
+    assert!(received.load(Ordering::SeqCst) > LARGE);
 }
 
 fn answer_and_stop(mut client: impl Read + Write) {

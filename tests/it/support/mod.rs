@@ -1,6 +1,7 @@
 //! Shared by the tests: the program in a cleared environment, and the checks that every call has to pass.
 
 pub mod dead_host;
+pub mod forgetful;
 pub mod mock_server;
 pub mod pty;
 pub mod sandbox;
