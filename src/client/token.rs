@@ -35,6 +35,17 @@ impl Token {
     pub fn new(text: &str, source: &str) -> anyhow::Result<Token> {
         let secret = text.trim_start_matches('\u{feff}').trim_matches(['\r', '\n']);
         ensure!(!secret.is_empty(), "{source} is empty: no token found");
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_ ".contains(&byte);
+        // At the end, the sign is padding.
+        let assignment = secret.trim_end_matches('=').split_once('=');
+        ensure!(
+            !assignment.is_some_and(|(name, _)| name.bytes().all(is_name)),
+            "invalid token in {source}: remove the NAME= before it"
+        );
+        ensure!(
+            secret.trim_matches(['"', '\'']).len() == secret.len(),
+            "invalid token in {source}: remove the quotes around it"
+        );
         ensure!(
             secret.bytes().all(|byte| byte.is_ascii_graphic()),
             "invalid token in {source}: it contains a space, a line break or a non-ASCII character"

@@ -160,3 +160,29 @@ fn a_token_given_in_place_of_its_file_is_not_repeated() {
         .stderr(one_line(&["CLOUDFLARE_API_TOKEN_FILE", "No such file"]))
         .stderr(contains("aB3").not());
 }
+
+#[test]
+fn quotes_and_a_name_before_a_token_are_pointed_out_without_repeating_it() {
+    let folder = Folder::new();
+    let server = Server::documented();
+    for (text, part) in [
+        (format!("\"{TOKEN}\""), "remove the quotes around it"),
+        (format!("'{TOKEN}'\n"), "remove the quotes around it"),
+        (format!("CLOUDFLARE_API_TOKEN={TOKEN}"), "remove the NAME= before it"),
+        (format!("token=\"{TOKEN}\""), "remove the NAME= before it"),
+        (format!("export CLOUDFLARE_API_TOKEN={TOKEN}\n"), "remove the NAME= before it"),
+    ] {
+        let file = private(&folder, "token", &text);
+        let mut by_variable = haiku_at(&server);
+        by_variable.env("CLOUDFLARE_API_TOKEN", &text).arg("hi");
+        check(&mut by_variable)
+            .code(2)
+            .stderr(format!("haiku: invalid token in CLOUDFLARE_API_TOKEN: {part}\n"));
+        let line = format!("haiku: invalid token in --token-file {file}: {part}\n");
+        ask(&server, &["--token-file", &file, "hi"]).code(2).stderr(line);
+    }
+    assert!(server.requests().is_empty());
+    for padded in ["dG9rZW4gdG9rZW4=", "dG9rZW4gdG9rZQ=="] {
+        check(haiku_at(&server).env("CLOUDFLARE_API_TOKEN", padded).arg("hi")).success();
+    }
+}
