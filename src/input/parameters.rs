@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::value::RawValue;
 
 use super::json;
@@ -103,7 +103,7 @@ fn others(params: &[OsString]) -> anyhow::Result<Vec<(String, Box<RawValue>)>> {
 }
 
 fn parse_param(param: &str) -> anyhow::Result<(&str, Box<RawValue>)> {
-    let pair = param.split_once('=').filter(|(key, _)| !is_blank(key));
+    let pair = param.split_once('=').filter(|(key, _)| !is_blank(key) && !key.starts_with('-'));
     let (key, json) =
         pair.context("--param expects KEY=JSON, such as stop_sequences='[\"END\"]'")?;
     if let Some((_, option)) = COVERED.iter().find(|(covered, _)| *covered == key) {
@@ -115,8 +115,13 @@ fn parse_param(param: &str) -> anyhow::Result<(&str, Box<RawValue>)> {
             let (path, option) = (Path::new(path), format!("{name}=@"));
             json::parse(&read::text(path, &option)?, &read::name(path, &option))?
         }
-        None => json::parse(json, &name)
-            .map_err(|error| anyhow!("{error}; a string needs quotes: --param '{key}=\"…\"'"))?,
+        None => {
+            if let Err(error) = serde_json::from_str::<&RawValue>(json) {
+                let error = json::describe(&error);
+                bail!("{name} {error}; a string needs quotes: --param '{key}=\"…\"'");
+            }
+            json::parse(json, &name)?
+        }
     };
     Ok((key, value))
 }
@@ -129,6 +134,14 @@ fn parse_param(param: &str) -> anyhow::Result<(&str, Box<RawValue>)> {
 pub fn read_body(path: &Path) -> anyhow::Result<(Vec<u8>, bool)> {
     let name = read::name(path, "--body");
     let text = read::without_trailing_line_breaks(read::text(path, "--body")?);
+    // A message is told by its number.
+    let body: json::Object = serde_json::from_str(&text).unwrap_or_default();
+    let messages = body.get("messages").map(|messages| serde_json::from_str(messages.get()));
+    let messages: Vec<&RawValue> = messages.and_then(Result::ok).unwrap_or_default();
+    for (i, message) in messages.iter().enumerate() {
+        let place = || format!("{name}: message {}", i + 1);
+        json::check_characters(message.get()).with_context(place)?;
+    }
     let properties = json::properties(&text, &name)?;
     let property = |key: &str| properties.get(key).map_or("null", |value| value.get());
     for key in ["model", "messages", "max_tokens"] {
@@ -164,6 +177,11 @@ mod tests {
         for (param, expected) in [
             ("x", SYNTAX),
             ("=1", SYNTAX),
+            ("-x=1", SYNTAX),
+            (
+                r#"x=["\ud83e"]"#,
+                "--param x: half a character (\\ud83e) that no server accepts; whatever cut the text cut it there",
+            ),
             ("stream=true", "--param stream has an option of its own: use --stream"),
             ("metadata={}", "--param metadata has an option of its own: use --metadata"),
             (

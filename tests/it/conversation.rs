@@ -16,7 +16,7 @@ fn standard_input_is_read_only_with_a_prompt() {
     let empty = folder.write("empty", "");
     let chat = ["--messages", &chat];
     for (args, stdin, expected) in [
-        (&[][..], "unread", json!([user("hi")])),
+        (&["-q"][..], "unread", json!([user("hi")])),
         (&["and?"], "in\n", json!([user("hi"), user("in\n\nand?")])),
         (&["-n", "and?"], "in", json!([user("hi"), user("and?")])),
         (&[" "], "\n", json!([user("hi")])),
@@ -45,5 +45,28 @@ fn invalid_conversations_are_rejected() {
     ask(&server, &["--messages", "/missing"])
         .code(2)
         .stderr(one_line(&["--messages /missing: No such file"]));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn half_a_character_is_rejected_with_its_message() {
+    let folder = Folder::new();
+    let server = Server::documented();
+    let sample = include_str!("../data/cases/half-character.jsonl");
+    let lines = format!("{}\n{sample}", user("hi"));
+    let array = format!("[{},{sample}]", user("hi"));
+    let body = format!(r#"{{"model":"m","max_tokens":1,"messages":{array}}}"#);
+    let why =
+        r"half a character (\ud83e) that no server accepts; whatever cut the text cut it there";
+    for (option, text, number) in [
+        ("--messages", sample, 1),
+        ("--messages", &lines, 2),
+        ("--messages", &array, 2),
+        ("--body", &body, 2),
+    ] {
+        let file = folder.write("file", text);
+        let line = format!("haiku: {option} {file}: message {number}: {why}\n");
+        ask(&server, &[option, &file]).code(2).stderr(line);
+    }
     assert!(server.requests().is_empty());
 }

@@ -167,7 +167,11 @@ fn parameters() -> Vec<Call> {
             "",
             hi(&format!(r#","output_config":{{{format},"effort":"low", "n":1.0}}"#)),
         ),
-        (&["--messages", "chat.jsonl"], "unread", body(r#"{"content":"a", "role":"user"}"#, "")),
+        (
+            &["-q", "--messages", "chat.jsonl"],
+            "unread",
+            body(r#"{"content":"a", "role":"user"}"#, ""),
+        ),
         (
             &["--messages", "-", "hi"],
             r#"[{"role":"user","content":[{"type":"x","n":1.50}]}]"#,
@@ -402,8 +406,7 @@ fn options_that_exclude_each_other_are_named() {
 }
 
 /// A body with a spelling of its own.
-const OWN: &str =
-    "{ \"max_tokens\": 7,\"model\":\"m\",\r\n \"messages\":[1], \"n\":1.50, \"n\":\"\\ud83e\" }";
+const OWN: &str = "{ \"max_tokens\": 7,\"model\":\"m\",\r\n \"messages\":[1], \"n\":1.50, \"n\":\"\\ud83e\\udd80\" }";
 
 #[test]
 fn a_body_is_sent_byte_for_byte() {
@@ -411,9 +414,9 @@ fn a_body_is_sent_byte_for_byte() {
     let file = folder.write("body.json", format!("\u{feff} {OWN}\r\n\n"));
     let server = Server::message("text", "end_turn");
     for (args, stdin) in [
-        (&["--body", &file][..], "unread"),
+        (&["-q", "--body", &file][..], "unread"),
         (&["--body", "-"], &format!("\u{feff} {OWN}\n")),
-        (&["--body", &file, "--json", "--"], "unread"),
+        (&["-q", "--body", &file, "--json", "--"], "unread"),
         (&["-n", "--body", &file], ""),
     ] {
         check(haiku_at(&server).args(args).write_stdin(stdin)).success().stderr("");
