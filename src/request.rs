@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use crate::cli::args::{Args, CacheTtl, DEFAULT_MAX_TOKENS, DEFAULT_MODEL};
+use crate::cli::args::{Args, DEFAULT_MAX_TOKENS, DEFAULT_MODEL};
 use crate::input::attachment::Attachment;
 use crate::input::prompt::{Part, Prompt};
 use crate::input::read::MAX_REQUEST_BYTES;
@@ -62,7 +62,7 @@ struct Block<'a> {
     #[serde(flatten)]
     data: BlockData<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cache_control: Option<CacheControl>,
+    cache_control: Option<CacheControl<'a>>,
     #[serde(skip)]
     is_words: bool,
 }
@@ -99,8 +99,8 @@ enum Source<'a> {
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "ephemeral")]
-struct CacheControl {
-    ttl: &'static str,
+struct CacheControl<'a> {
+    ttl: &'a str,
 }
 
 impl Request {
@@ -130,7 +130,7 @@ fn build(args: &Args, stream: bool, turn: Turn) -> anyhow::Result<Vec<u8>> {
     let mut messages: Vec<_> =
         turn.conversation.messages.iter().map(|message| Message::Given(message)).collect();
     if turn.prompt.is_some() || !turn.attachments.is_empty() {
-        let content = content(&turn.attachments, turn.prompt, args.cache_prompt);
+        let content = content(&turn.attachments, turn.prompt, args.cache_prompt.as_deref());
         messages.push(Message::New { role: "user", content });
     }
     let parameters = &turn.parameters;
@@ -153,11 +153,11 @@ fn build(args: &Args, stream: bool, turn: Turn) -> anyhow::Result<Vec<u8>> {
 }
 
 /// A string, or blocks if there are attachments or a mark to set: attachments first, PROMPT last.
-fn content(
-    attachments: &[Attachment],
+fn content<'a>(
+    attachments: &'a [Attachment],
     prompt: Option<Prompt>,
-    cache: Option<CacheTtl>,
-) -> Content<'_> {
+    cache: Option<&'a str>,
+) -> Content<'a> {
     let prompt = prompt.unwrap_or_default();
     if attachments.is_empty() && cache.is_none() {
         return Content::Text(prompt.into_text());
@@ -178,13 +178,9 @@ fn content(
 
 /// Marks the end of what repeats from call to call: the last block that is not made of PROMPT's
 /// words, or else the last.
-fn mark(blocks: &mut [Block], ttl: CacheTtl) {
+fn mark<'a>(blocks: &mut [Block<'a>], ttl: &'a str) {
     let at = blocks.iter().rposition(|block| !block.is_words);
     let at = at.unwrap_or(blocks.len().saturating_sub(1));
-    let ttl = match ttl {
-        CacheTtl::FiveMinutes => "5m",
-        CacheTtl::OneHour => "1h",
-    };
     if let Some(block) = blocks.get_mut(at) {
         block.cache_control = Some(CacheControl { ttl });
     }
@@ -209,7 +205,7 @@ fn attachment_block(attachment: &Attachment) -> Block<'_> {
         }
         Attachment::Text { title, text } => BlockData::Document {
             source: Source::Text { media_type: "text/plain", data: text },
-            title: Some(title),
+            title: title.as_deref(),
         },
     };
     Block { data, cache_control: None, is_words: false }
@@ -276,7 +272,7 @@ mod tests {
             vec![
                 Attachment::Image { media_type: "image/png", bytes: b"\xff\xfe\xfdab".to_vec() },
                 Attachment::Pdf(b"ab".to_vec()),
-                Attachment::Text { title: "n.txt".into(), text: "t\n".into() },
+                Attachment::Text { title: Some("n.txt".into()), text: "t\n".into() },
             ]
         };
         let image = r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"//79YWI="}}"#;
@@ -298,7 +294,7 @@ mod tests {
             )
         );
         let mut words = vec![text_block(Part { text: "p".into(), is_words: true })];
-        super::mark(&mut words, CacheTtl::FiveMinutes);
+        super::mark(&mut words, "5m");
         assert_eq!(
             serde_json::to_string(&words).unwrap(),
             r#"[{"type":"text","text":"p","cache_control":{"type":"ephemeral","ttl":"5m"}}]"#

@@ -5,11 +5,14 @@
 #![allow(rustdoc::bare_urls, reason = "the comments are also the help")]
 
 use std::ffi::OsString;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{ArgAction, Parser, ValueEnum, ValueHint};
+use clap::{ArgAction, Parser, ValueHint};
 
 /// The model's maximum, by the catalogue.
 pub const DEFAULT_MAX_TOKENS: u64 = 8192;
@@ -66,6 +69,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "FILE",
+        allow_hyphen_values = true,
         value_hint = ValueHint::FilePath,
         conflicts_with = "system",
         help_heading = MODEL
@@ -75,13 +79,7 @@ pub struct Args {
     /// Maximum number of tokens to generate [default: 8192]
     ///
     /// A reply that reaches this limit is still printed; the exit status is 5.
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = positive_integer,
-        allow_negative_numbers = true,
-        help_heading = MODEL
-    )]
+    #[arg(long, value_name = "N", value_parser = positive_integer, allow_negative_numbers = true, help_heading = MODEL)]
     pub max_tokens: Option<u64>,
 
     /// Sampling temperature, 0 to 1; not with --top-p
@@ -116,21 +114,21 @@ pub struct Args {
     pub no_stream: bool,
 
     /// Request metadata, such as {"user_id": "…"}
-    #[arg(long, value_name = "JSON", help_heading = MODEL)]
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true, help_heading = MODEL)]
     pub metadata: Option<OsString>,
 
     /// Conversation so far: a JSON array or JSON Lines
     ///
     /// Each message is an object with role and content. PROMPT, if any, is added as the last
-    /// user message; without PROMPT, standard input is not read.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
+    /// user message; without PROMPT, standard input is not read, unless a word - asks for it.
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath, help_heading = MODEL)]
     pub messages: Option<PathBuf>,
 
     /// Attach an image, PDF or text file (repeatable)
     ///
-    /// The type is detected from the content, not the name. Limits: 5 MB per image, 32 MB
-    /// per request.
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
+    /// The type is detected from the content, not the name. At most 32 MB per request; the
+    /// server has limits of its own for images.
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath, help_heading = MODEL)]
     pub attach: Vec<PathBuf>,
 
     /// Cache the prompt's fixed part for 5m or 1h
@@ -138,21 +136,21 @@ pub struct Args {
     /// The fixed part is everything up to the end of attachments and standard input. Calls
     /// that repeat it within this time pay a tenth of the input price for it, if it is at
     /// least 4,096 tokens long.
-    #[arg(long, value_name = "TTL", hide_possible_values = true, help_heading = MODEL)]
-    pub cache_prompt: Option<CacheTtl>,
+    #[arg(long, value_name = "TTL", value_parser = ["5m", "1h"], hide_possible_values = true, help_heading = MODEL)]
+    pub cache_prompt: Option<String>,
 
     /// Ask for JSON that matches the JSON Schema in FILE
     ///
     /// A reply that is not valid JSON is still printed; the exit status is 5. The reply is
     /// not checked against the schema.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = MODEL)]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath, help_heading = MODEL)]
     pub schema: Option<PathBuf>,
 
     /// Set any other request property (repeatable)
     ///
     /// For properties without an option of their own, such as stop_sequences, tools and
     /// thinking. The JSON is sent exactly as written. KEY=@FILE reads it from FILE.
-    #[arg(long, value_name = "KEY=JSON", help_heading = MODEL)]
+    #[arg(long, value_name = "KEY=JSON", allow_hyphen_values = true, help_heading = MODEL)]
     pub param: Vec<OsString>,
 
     /// Send FILE as the request body, unchanged
@@ -162,6 +160,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "FILE",
+        allow_hyphen_values = true,
         value_hint = ValueHint::FilePath,
         conflicts_with_all = [
             "model", "system", "system_file", "max_tokens", "temperature", "top_p", "top_k", "stream", "no_stream",
@@ -181,14 +180,8 @@ pub struct Args {
     /// Keep the reply in the gateway's cache this long
     ///
     /// From 60 seconds to 31 days. The gateway does not cache streams, so this turns off the
-    /// terminal's default --stream.
-    #[arg(
-        long,
-        value_name = "TIME",
-        value_parser = cache_ttl,
-        allow_negative_numbers = true,
-        help_heading = CONNECTION
-    )]
+    /// terminal's default --stream, and has no effect with --stream.
+    #[arg(long, value_name = "TIME", value_parser = cache_ttl, allow_negative_numbers = true, help_heading = CONNECTION)]
     pub cache_ttl: Option<u64>,
 
     /// Bypass the gateway's cache
@@ -210,7 +203,7 @@ pub struct Args {
     ///
     /// No option takes the token itself: command-line arguments are visible to every user of
     /// the machine.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = CONNECTION)]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath, help_heading = CONNECTION)]
     pub token_file: Option<PathBuf>,
 
     /// API base URL
@@ -225,7 +218,8 @@ pub struct Args {
     /// Covers everything from the end of the input to the end of the reply: connecting (at
     /// most 10 seconds), sending, waiting, retries and the pauses between them. TIME is a
     /// number of seconds, or a number with s, m, h or d, at most one day. Optional standard
-    /// input that stays silent this long is an error too.
+    /// input that stays silent this long is an error too; if it is a socket, after 60 seconds
+    /// at most.
     #[arg(
         long,
         value_name = "TIME",
@@ -256,7 +250,11 @@ pub struct Args {
 
     /// Do not read standard input
     ///
-    /// For loops, hooks and daemons, where it belongs to something else.
+    /// For loops, hooks and daemons, where it belongs to something else. With PROMPT, haiku
+    /// waits for the end of standard input. A program that starts haiku (an agent, an editor,
+    /// subprocess, ssh) often leaves it open and silent, and a script that itself comes on
+    /// standard input (bash <script, ssh host bash -s) would lose the rest of its lines to
+    /// haiku: use -n or <FILE there.
     #[arg(short, long, help_heading = INPUT_OUTPUT)]
     pub no_stdin: bool,
 
@@ -269,7 +267,7 @@ pub struct Args {
     /// FILE is replaced atomically once the reply is complete; otherwise it is left
     /// untouched. An unfinished reply (exit status 5) goes to standard output instead. FILE may
     /// be -, for standard output.
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = INPUT_OUTPUT)]
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath, help_heading = INPUT_OUTPUT)]
     pub output: Option<PathBuf>,
 
     /// Print the request body without sending it
@@ -290,8 +288,14 @@ pub struct Args {
     /// Print man, complete-bash, complete-zsh, complete-fish
     ///
     /// The man page and the shell completions, for an installation that lacks them.
-    #[arg(long, value_name = "WHAT", hide_possible_values = true, help_heading = INPUT_OUTPUT)]
-    pub generate: Option<Generated>,
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_parser = ["man", "complete-bash", "complete-zsh", "complete-fish"],
+        hide_possible_values = true,
+        help_heading = INPUT_OUTPUT
+    )]
+    pub generate: Option<String>,
 
     /// Print help (-h: summary, --help: details)
     #[arg(short, long, action = ArgAction::Help, help_heading = INPUT_OUTPUT)]
@@ -300,24 +304,6 @@ pub struct Args {
     /// Print version
     #[arg(short = 'V', long, action = ArgAction::Version, help_heading = INPUT_OUTPUT)]
     version: Option<bool>,
-}
-
-/// How long the model's provider keeps the marked part of a prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CacheTtl {
-    #[value(name = "5m")]
-    FiveMinutes,
-    #[value(name = "1h")]
-    OneHour,
-}
-
-/// A file that comes with the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Generated {
-    Man,
-    CompleteBash,
-    CompleteZsh,
-    CompleteFish,
 }
 
 /// An ID that is safe in a URL and in a header.
@@ -332,25 +318,30 @@ pub fn identifier(text: &str) -> Result<String, &'static str> {
     Ok(text.into())
 }
 
-fn positive_integer(text: &str) -> Result<u64, &'static str> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err("must be a positive integer"),
-    }
+fn positive_integer(text: &str) -> Result<u64, String> {
+    number(text, 1..=u64::MAX, "must be a positive integer")
 }
 
-fn fraction(text: &str) -> Result<f64, &'static str> {
-    match text.parse() {
-        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
-        _ => Err("must be a number from 0 to 1"),
-    }
+fn fraction(text: &str) -> Result<f64, String> {
+    number(text, 0.0..=1.0, "must be a number from 0 to 1")
 }
 
-fn retries(text: &str) -> Result<u32, &'static str> {
-    match text.parse() {
-        Ok(number) if number <= 10 => Ok(number),
-        _ => Err("must be an integer from 0 to 10"),
-    }
+fn retries(text: &str) -> Result<u32, String> {
+    number(text, 0..=10, "must be an integer from 0 to 10")
+}
+
+/// A number in `range`. Digits that are no number of its type are too many.
+fn number<T>(text: &str, range: RangeInclusive<T>, rule: &str) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    let is_too_large = match text.parse() {
+        Ok(number) if range.contains(&number) => return Ok(number),
+        Ok(number) => number > *range.end(),
+        Err(_) => !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    let too_large = || format!("too large; must be at most {}", range.end());
+    Err(if is_too_large { too_large() } else { rule.into() })
 }
 
 /// A time as timeout(1) takes it: `90`, `1.5m`, `2h`.
@@ -371,20 +362,20 @@ fn time(text: &str) -> Result<Duration, &'static str> {
 }
 
 fn timeout(text: &str) -> Result<Duration, &'static str> {
-    let timeout = time(text)?;
-    if timeout.is_zero() || timeout > Duration::from_secs(DAY) {
-        return Err("must be above 0 and at most one day");
+    match time(text)? {
+        timeout if timeout > Duration::from_secs(DAY) => Err("too large; must be at most one day"),
+        Duration::ZERO => Err("must be above 0 and at most one day"),
+        timeout => Ok(timeout),
     }
-    Ok(timeout)
 }
 
 /// The gateway's documented bounds, in whole seconds.
 fn cache_ttl(text: &str) -> Result<u64, &'static str> {
-    let ttl = time(text)?;
-    if ttl.subsec_nanos() != 0 || !(60..=31 * DAY).contains(&ttl.as_secs()) {
-        return Err("must be whole seconds, from 60 seconds to 31 days");
+    match time(text)? {
+        ttl if ttl > Duration::from_secs(31 * DAY) => Err("too large; must be at most 31 days"),
+        ttl if ttl.subsec_nanos() == 0 && ttl.as_secs() >= 60 => Ok(ttl.as_secs()),
+        _ => Err("must be whole seconds, from 60 seconds to 31 days"),
     }
-    Ok(ttl.as_secs())
 }
 
 #[cfg(test)]
@@ -409,7 +400,7 @@ mod tests {
             assert!(time(text).is_err(), "{text}");
         }
         assert!(timeout("0").is_err() && timeout("86401").is_err() && timeout("1d").is_ok());
-        assert_eq!(timeout(&"9".repeat(400)), Err("must be above 0 and at most one day"));
+        assert_eq!(timeout(&"9".repeat(400)), Err("too large; must be at most one day"));
         assert_eq!(cache_ttl("1.5m"), Ok(90));
         assert!(
             cache_ttl("59").is_err() && cache_ttl("60.5").is_err() && cache_ttl("32d").is_err()

@@ -11,7 +11,7 @@ use clap::{Command, CommandFactory, FromArgMatches};
 
 use crate::error::shorten;
 use crate::input::read::argument;
-use args::{Args, Generated};
+use args::Args;
 
 /// A rejected value is repeated in a message, but not all of it.
 const MAX_VALUE_CHARS: usize = 60;
@@ -37,7 +37,7 @@ pub fn parse(arguments: Vec<OsString>) -> anyhow::Result<Invocation> {
     };
     let mut args = Args::from_arg_matches(&matches)?;
     args.prompt = prompt.to_vec();
-    Ok(match args.generate {
+    Ok(match &args.generate {
         Some(what) => Invocation::Print(generated(what).into()),
         None => Invocation::Call(Box::new(args)),
     })
@@ -91,12 +91,12 @@ fn takes_next(command: &Command, option: &OsStr) -> bool {
     first.is_some_and(|(at, short)| at + short.len_utf8() == option.len())
 }
 
-fn generated(what: Generated) -> &'static str {
+fn generated(what: &str) -> &'static str {
     match what {
-        Generated::Man => include_str!("../../man/haiku.1"),
-        Generated::CompleteBash => include_str!("../../completions/haiku.bash"),
-        Generated::CompleteZsh => include_str!("../../completions/_haiku"),
-        Generated::CompleteFish => include_str!("../../completions/haiku.fish"),
+        "complete-bash" => include_str!("../../completions/haiku.bash"),
+        "complete-zsh" => include_str!("../../completions/_haiku"),
+        "complete-fish" => include_str!("../../completions/haiku.fish"),
+        _ => include_str!("../../man/haiku.1"),
     }
 }
 
@@ -203,6 +203,11 @@ mod tests {
             (&["--system", "-x", "b"], "b"),
             (&["-s", "--", "b"], "b"),
             (&["-s", "--", "--", "-b"], "-b"),
+            (&["-a", "-notes.md", "-n", "b"], "b"),
+            (&["-na", "-notes.md", "b"], "b"),
+            (&["--output", "-out.md", "--metadata", "-1", "-q", "b"], "b"),
+            (&["--param", "-x=1", "--schema", "--json", "b"], "b"),
+            (&["--messages", "--", "b"], "b"),
             (&["--", "-n", "--", "-"], "-n|--|-"),
             (&["-n", "--", "a"], "a"),
             (&["-", "a", "-"], "-|a|-"),
@@ -237,8 +242,23 @@ mod tests {
                 "invalid --timeout '30x': expected seconds, or a number with s, m, h or d",
             ),
             (&["--top-k", "0"], "invalid --top-k '0': must be a positive integer"),
-            (&["-t", "2"], "invalid --temperature '2': must be a number from 0 to 1"),
-            (&["--retries", "11"], "invalid --retries '11': must be an integer from 0 to 10"),
+            (
+                &["--max-tokens", "99999999999999999999"],
+                "invalid --max-tokens '99999999999999999999': too large; must be at most 18446744073709551615",
+            ),
+            (&["-t", "-1"], "invalid --temperature '-1': must be a number from 0 to 1"),
+            (&["-t", "2"], "invalid --temperature '2': too large; must be at most 1"),
+            (&["--retries", "11"], "invalid --retries '11': too large; must be at most 10"),
+            (
+                &["--retries", "99999999999"],
+                "invalid --retries '99999999999': too large; must be at most 10",
+            ),
+            (&["--retries", "x"], "invalid --retries 'x': must be an integer from 0 to 10"),
+            (&["--timeout", "2d"], "invalid --timeout '2d': too large; must be at most one day"),
+            (
+                &["--cache-ttl", "32d"],
+                "invalid --cache-ttl '32d': too large; must be at most 31 days",
+            ),
             (
                 &["-g", "a b"],
                 "invalid --gateway 'a b': must be non-empty and contain only letters, digits, - and _",

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -67,9 +68,11 @@ struct BaseUrl {
 /// A variable's value; an empty one counts as absent.
 type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// An environment variable; an empty one counts as absent.
+/// An environment variable less its trailing line breaks; an empty one counts as absent.
 pub fn environment(name: &str) -> Option<OsString> {
-    env::var_os(name).filter(|value| !value.is_empty())
+    let mut value = env::var_os(name)?.into_vec();
+    while value.pop_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
+    (!value.is_empty()).then(|| OsString::from_vec(value))
 }
 
 impl Endpoint {

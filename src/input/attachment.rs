@@ -2,20 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 
-use super::media_type::media_type;
+use super::media_type::file_type;
 use super::read::{self as source, MAX_REQUEST_BYTES, decode, is_blank, is_utf16};
 
-/// The API counts the 5 MB of an image in units of 1024.
-const MAX_IMAGE_BYTES: usize = 5 * 1024 * 1024;
+/// The most of an image in base64 that any server is known to take. Each knows its own limit.
+const MAX_IMAGE_BASE64_BYTES: usize = 10 * 1024 * 1024;
 
 /// One file, which becomes a content block before the prompt's text.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Attachment {
     Image { media_type: &'static str, bytes: Vec<u8> },
     Pdf(Vec<u8>),
-    Text { title: String, text: String },
+    Text { title: Option<String>, text: String },
 }
 
 impl Attachment {
@@ -37,14 +37,13 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Attachment>> {
     let mut attachments = Vec::new();
     for path in paths {
         let attachment = read_one(path)?;
-        let left = room.checked_sub(attachment.encoded_len());
-        let Some(left) = left else {
-            bail!(
+        let too_large = || {
+            format!(
                 "with --attach {} the request is larger than 32 MB, the API's limit",
                 path.display()
-            );
+            )
         };
-        room = left;
+        room = room.checked_sub(attachment.encoded_len()).with_context(too_large)?;
         attachments.push(attachment);
     }
     Ok(attachments)
@@ -52,34 +51,42 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Attachment>> {
 
 fn read_one(path: &Path) -> anyhow::Result<Attachment> {
     let name = source::name(path, "--attach");
-    let bytes = source::bytes(path, "--attach")?;
-    match media_type(&bytes) {
-        Some("application/pdf") => Ok(Attachment::Pdf(bytes)),
-        Some(media_type) => {
-            ensure!(
-                bytes.len() <= MAX_IMAGE_BYTES,
-                "{name} is {:.1} MB; the API's limit for an image is 5 MB",
-                bytes.len() as f64 / 1e6
-            );
-            Ok(Attachment::Image { media_type, bytes })
+    let mut bytes = source::bytes(path, "--attach")?;
+    let kind = match file_type(&bytes) {
+        Some((_, Some("application/pdf"), start)) => {
+            bytes.drain(..start);
+            return Ok(Attachment::Pdf(bytes));
         }
-        None => {
+        Some((_, Some(media_type), _)) => {
+            let image = Attachment::Image { media_type, bytes };
             ensure!(
-                !bytes.contains(&0) || is_utf16(&bytes),
-                "{name} is neither a PNG, JPEG, GIF, WebP or PDF file nor text"
+                image.encoded_len() <= MAX_IMAGE_BASE64_BYTES,
+                "{name} is larger than 10 MiB in base64, the limit for an image"
             );
-            let text = decode(bytes, &name)?;
-            ensure!(!is_blank(&text), "{name} is empty");
-            Ok(Attachment::Text { title: title(path, &name)?, text })
+            return Ok(image);
         }
+        other => other.map(|(name, ..)| name),
+    };
+    match kind {
+        _ if !bytes.contains(&0) || is_utf16(&bytes) => {}
+        Some(kind) => bail!("{name} is {kind} file; convert it to JPEG or PNG"),
+        None => bail!("{name} is neither a PNG, JPEG, GIF, WebP or PDF file nor text"),
     }
+    let text = decode(bytes, &name)?;
+    ensure!(!is_blank(&text), "{name} is empty");
+    Ok(Attachment::Text { title: title(path), text })
 }
 
-fn title(path: &Path, name: &str) -> anyhow::Result<String> {
-    match path.file_name() {
-        Some(title) if path != "-" => {
-            Ok(source::argument(title, &format!("the file name of {name}"))?.into())
-        }
-        _ => Ok("standard input".into()),
+/// The file's name, unless it is a descriptor's path, as of `<(cmd)`, or not UTF-8.
+fn title(path: &Path) -> Option<String> {
+    if path == "-" {
+        return Some("standard input".into());
     }
+    let is_descriptor = |folder: &Path| {
+        folder.ends_with("fd") && (folder.starts_with("/dev") || folder.starts_with("/proc"))
+    };
+    if path == "/dev/stdin" || path.parent().is_some_and(is_descriptor) {
+        return None;
+    }
+    Some(path.file_name()?.to_str()?.into())
 }

@@ -49,8 +49,18 @@ pub fn read(
     plan: PromptPlan,
     reporter: &Reporter,
 ) -> anyhow::Result<Input> {
+    let warn = |stream: bool| {
+        if stream && args.cache_ttl.is_some() {
+            reporter.warn("warning: --cache-ttl has no effect: the gateway does not cache streams");
+        }
+        if plan.stdin == Stdin::Unread && read::has_waiting_stdin() {
+            reporter
+                .warn("warning: unread data on standard input; use - to read it, or -n to skip it");
+        }
+    };
     if let Some(path) = &args.body {
         let (json, stream) = parameters::read_body(path)?;
+        warn(stream);
         return Ok(Input::Body { json, stream });
     }
     let attachments = attachment::read(&args.attach)?;
@@ -61,8 +71,9 @@ pub fn read(
         Some(path) => Conversation::read(path)?,
         None => Conversation::default(),
     };
+    warn(args.stream);
     let stdin = match plan.stdin {
-        Stdin::Ignored => String::new(),
+        Stdin::Ignored | Stdin::Unread => String::new(),
         Stdin::Optional if !plan.is_blank() => read::optional_stdin(args.timeout, reporter)?,
         Stdin::Optional | Stdin::Required => read::text(Path::new("-"), "")?,
     };

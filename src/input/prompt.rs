@@ -11,6 +11,8 @@ use crate::cli::args::Args;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stdin {
     Ignored,
+    /// Not read either, but what waits in it may have been meant to be.
+    Unread,
     /// Comes before the words, and may be empty.
     Optional,
     /// A word `-` asks for it: it must not be blank.
@@ -74,11 +76,12 @@ impl PromptPlan {
             Some(at) => (words[..at].join(" "), words[at + 1..].join(" ")),
             None => (String::new(), words.join(" ")),
         };
-        let is_reserved = args.no_stdin || file.is_some() || args.body.is_some();
         let stdin = if split.is_some() {
             Stdin::Required
-        } else if is_reserved || terminals.stdin || (args.messages.is_some() && words.is_empty()) {
+        } else if args.no_stdin || file.is_some() || terminals.stdin {
             Stdin::Ignored
+        } else if args.body.is_some() || (args.messages.is_some() && words.is_empty()) {
+            Stdin::Unread
         } else {
             Stdin::Optional
         };
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_use_of_standard_input() {
-        let cases: [(&[&str], Terminals, Option<Stdin>); 22] = [
+        let cases: [(&[&str], Terminals, Option<Stdin>); 26] = [
             (&[], PIPE, Some(Stdin::Optional)),
             (&["a"], PIPE, Some(Stdin::Optional)),
             (&["-"], PIPE, Some(Stdin::Required)),
@@ -212,7 +215,10 @@ mod tests {
             (&["-n"], PIPE, None),
             (&["-n", "-"], PIPE, None),
             (&["-n", "-a", "-"], PIPE, None),
-            (&["--messages", "m"], PIPE, Some(Stdin::Ignored)),
+            (&["--messages", "m"], PIPE, Some(Stdin::Unread)),
+            (&["--messages", "m"], TERMINAL, Some(Stdin::Ignored)),
+            (&["-n", "--messages", "m"], PIPE, Some(Stdin::Ignored)),
+            (&["--messages", "m", "-a", "-"], PIPE, Some(Stdin::Ignored)),
             (&["--messages", "m", "a"], PIPE, Some(Stdin::Optional)),
             (&["--messages", "-", "a"], PIPE, Some(Stdin::Ignored)),
             (&["--messages", "-", "-"], PIPE, None),
@@ -221,7 +227,8 @@ mod tests {
             (&["-a", "-", "--param", "x=@-"], PIPE, None),
             (&["--system-file", "-", "a"], PIPE, Some(Stdin::Ignored)),
             (&["--system-file", "-"], PIPE, None),
-            (&["--body", "b"], PIPE, Some(Stdin::Ignored)),
+            (&["--body", "b"], PIPE, Some(Stdin::Unread)),
+            (&["--body", "-"], PIPE, Some(Stdin::Ignored)),
             (&["--body", "b", "a"], PIPE, None),
         ];
         for (list, terminals, expected) in cases {

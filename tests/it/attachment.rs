@@ -68,7 +68,7 @@ fn attachments_follow_the_conversation() {
     let chat = folder.write("chat", r#"{"role":"user","content":"hi"}"#);
     let (hi, pdf) = (json!({"role": "user", "content": "hi"}), block(kind, media_type, bytes));
     assert_eq!(
-        messages(&["--messages", &chat, "-a", &file], "unread"),
+        messages(&["-q", "--messages", &chat, "-a", &file], "unread"),
         json!([hi, {"role": "user", "content": [pdf]}])
     );
     let text = json!({"type": "text", "text": "sum up"});
@@ -83,7 +83,7 @@ fn unsupported_and_unreadable_files_are_rejected() {
     let folder = Folder::new();
     let server = Server::documented();
     for (name, bytes) in [
-        ("a.png", "BM\0....."),
+        ("a.png", "\u{7}\0....."),
         ("empty.png", ""),
         ("blank.txt", " \n"),
         ("bin", "a\0"),
@@ -107,8 +107,12 @@ fn files_over_the_size_limits_are_rejected() {
         bytes.resize(length, 0);
         folder.write(name, bytes)
     };
-    let image = large("large.png", FILES[0].1, 6_000_000);
-    ask(&server, &["-a", &image, "hi"]).code(2).stderr(one_line(&["large.png", "6.0 MB", "5 MB"]));
+    // 10 MiB of base64.
+    let image = large("largest.png", FILES[0].1, 7_864_320);
+    check(haiku().args(["--dry-run", "-a", &image, "hi"])).success();
+    let image = large("large.png", FILES[0].1, 7_864_321);
+    let why = "large.png is larger than 10 MiB in base64, the limit for an image";
+    ask(&server, &["-a", &image, "hi"]).code(2).stderr(one_line(&[why]));
     let pdf = large("large.pdf", FILES[4].1, 15_000_000);
     check(haiku().args(["--dry-run", "-a", &pdf, "hi"])).success();
     ask(&server, &["-a", &pdf, "-a", &pdf, "hi"]).code(2).stderr(one_line(&["large.pdf", "32 MB"]));
@@ -124,12 +128,75 @@ fn text_that_is_not_utf8_is_rejected() {
     let utf_16 = folder.write("utf-16.txt", b"\xff\xfea\0");
     let parts = ["--attach", "utf-16.txt", "offset 0", "iconv -f UTF-16"];
     check(haiku().args(["--dry-run", "-a", &utf_16])).code(2).stderr(one_line(&parts));
-    // A title is text too; of other files the name is not sent.
+}
+
+#[test]
+fn a_pdf_is_sent_from_its_header_on() {
+    let folder = Folder::new();
+    let after = |length: usize| [vec![b' '; length - 1], b"\n%PDF-1.4\n".to_vec()].concat();
+    for (bytes, start) in [
+        (&include_bytes!("../data/cases/newline.pdf")[..], 1),
+        (include_bytes!("../data/cases/newline-ascii.pdf"), 2),
+        (b"\xef\xbb\xbf%PDF-1.4\n", 3),
+        (b"\0\0%PDF-1.4\n\xff", 2),
+        (b"Content-Type: application/pdf\r\n\r\n%PDF-1.4\n", 33),
+        (b"\x01\xff %PDF- \r%PDF-1.4\n", 10),
+        (&after(1019), 1019),
+    ] {
+        let file = folder.write("file", bytes);
+        let expected = block("document", "application/pdf", &bytes[start..]);
+        assert_eq!(messages(&["-a", &file], "")[0]["content"], json!([expected]), "{bytes:?}");
+    }
+    for text in ["It begins with %PDF-1.4.\n", " %PDF-1.4\n", str::from_utf8(&after(1020)).unwrap()]
+    {
+        let file = folder.write("file", text);
+        let source = json!({"type": "text", "media_type": "text/plain", "data": text});
+        assert_eq!(messages(&["-a", &file], "")[0]["content"][0]["source"], source);
+    }
+}
+
+#[test]
+fn images_of_other_types_are_named() {
+    let folder = Folder::new();
+    for (bytes, kind) in [
+        (&b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"[..], "a HEIC"),
+        (b"\0\0\0\x18ftyphevc\0\0\0\0", "a HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "a HEIF"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF"),
+        (b"II*\0\x08\0\0\0", "a TIFF"),
+        (b"MM\0*\0\0\0\x08", "a TIFF"),
+        (b"BM\x8a\x04\0\0\0\0\0\0\x8a\0\0\0", "a BMP"),
+    ] {
+        let file = folder.write("photo.png", bytes);
+        let line = format!("haiku: --attach {file} is {kind} file; convert it to JPEG or PNG\n");
+        check(haiku().args(["--dry-run", "-a", &file, "hi"])).code(2).stderr(line);
+    }
+    let text = folder.write("text", "BMW, II and MM");
+    check(haiku().args(["--dry-run", "-a", &text, "hi"])).success();
+}
+
+#[test]
+fn a_name_that_says_nothing_is_no_title() {
+    let folder = Folder::new();
     let name = OsStr::from_bytes(b"caf\xe9");
-    for (bytes, code) in [(&b"text"[..], 2), (FILES[0].1, 0)] {
-        fs::write(folder.path("").join(name), bytes).unwrap();
+    fs::write(folder.path("").join(name), "text").unwrap();
+    fs::write(folder.path("notes.md"), "text").unwrap();
+    for (name, title) in [
+        (name, json!(null)),
+        (OsStr::new("notes.md"), json!("notes.md")),
+        (OsStr::new("./notes.md"), json!("notes.md")),
+        (OsStr::new("/dev/stdin"), json!(null)),
+        (OsStr::new("/dev/fd/0"), json!(null)),
+        (OsStr::new("/proc/self/fd/0"), json!(null)),
+        (OsStr::new("-"), json!("standard input")),
+    ] {
         let mut command = haiku();
-        check(command.args(["--dry-run", "-a"]).arg(name).current_dir(folder.path(""))).code(code);
+        command.args(["--dry-run", "-a"]).arg(name).current_dir(folder.path(""));
+        let printed = check(command.write_stdin("text")).success();
+        let body: Value = serde_json::from_slice(&printed.get_output().stdout).unwrap();
+        let block = &body["messages"][0]["content"][0];
+        assert_eq!((&block["source"]["data"], &block["title"]), (&json!("text"), &title));
+        assert!(title != json!(null) || block.get("title").is_none(), "{block}");
     }
 }
 

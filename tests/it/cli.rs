@@ -5,7 +5,7 @@ use predicates::str::contains;
 use serde_json::json;
 
 use crate::support::mock_server::Server;
-use crate::support::{check, haiku, haiku_at, one_line};
+use crate::support::{Folder, TOKEN, check, haiku, haiku_at, one_line};
 
 /// Of errors, in bytes, whatever they quote.
 const MAX_ERROR_BYTES: usize = 500;
@@ -47,7 +47,16 @@ fn unknown_and_malformed_options_are_rejected() {
         (&["-x", "hi"], "-x"),
         (&["--stream=yes", "hi"], "--stream"),
         (&["--model"], "--model"),
-        (&["--messages", "-n", "hi"], "--messages needs a value"),
+        (&["--messages"], "--messages needs a value"),
+        (&["-q", "-a"], "--attach needs a value"),
+        (&["-m", "-n", "hi"], "--model needs a value"),
+        (&["--param", "-x=1", "hi"], "--param expects KEY=JSON"),
+        (&["--metadata", "-1", "hi"], "--metadata must be a JSON object"),
+        (&["--max-tokens", "99999999999999999999", "hi"], "too large; must be at most"),
+        (&["--top-k", "99999999999999999999", "hi"], "too large; must be at most"),
+        (&["--retries", "11", "hi"], "too large; must be at most 10"),
+        (&["--timeout", "2d", "hi"], "too large; must be at most one day"),
+        (&["--cache-ttl", "32d", "hi"], "too large; must be at most 31 days"),
         (&["--no", "hi"], "'--no'"),
         (&["-nx", "hi"], "'-x'"),
         (&["---"], "'---'"),
@@ -62,12 +71,46 @@ fn unknown_and_malformed_options_are_rejected() {
 }
 
 #[test]
+fn files_may_begin_with_a_dash_and_options_after_them_count() {
+    let folder = Folder::new();
+    folder.write("-notes.md", "notes");
+    folder.write("-chat", r#"{"role":"user","content":"a"}"#);
+    folder.write("-json", "{}");
+    folder.write("-body", r#"{"model":"m","max_tokens":1,"messages":[]}"#);
+    folder.write("--body", r#"{"model":"m","max_tokens":2,"messages":[]}"#);
+    for (args, part) in [
+        (&["-a", "-notes.md", "-t", "0", "hi"][..], r#""title":"-notes.md""#),
+        (&["-na", "-notes.md", "-t", "0", "hi"], r#""temperature":0"#),
+        (&["--messages", "-chat", "-t", "0"], r#""content":"a""#),
+        (&["--system-file", "-notes.md", "-t", "0", "hi"], r#""system":"notes","temperature":0"#),
+        (&["-s", "-n", "-t", "0", "hi"], r#""system":"-n","temperature":0"#),
+        (&["--schema", "-json", "-t", "0", "hi"], r#""schema":{}"#),
+        (&["--param", "x=@-json", "-t", "0", "hi"], r#""x":{}"#),
+        (&["--body", "-body"], r#""max_tokens":1"#),
+        (&["--body", "--body"], r#""max_tokens":2"#),
+    ] {
+        let mut command = haiku();
+        command.arg("--dry-run").args(args).current_dir(folder.path(""));
+        check(&mut command).success().stdout(contains(part)).stderr("");
+    }
+    let mut command = haiku();
+    command.args(["--dry-run", "-o", "-out.md", "--", "hi"]).current_dir(folder.path(""));
+    check(&mut command).success().stdout("");
+    assert!(folder.read("-out.md").contains("hi"));
+    let server = Server::documented();
+    folder.write("-token", TOKEN);
+    let mut command = haiku_at(&server);
+    command.env("CLOUDFLARE_API_TOKEN", "").current_dir(folder.path(""));
+    check(command.args(["--token-file", "-token", "-q", "hi"])).success().stdout("hi\n");
+}
+
+#[test]
 fn invalid_utf8_is_reported_with_its_offset_and_a_remedy() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
     let bad = OsStr::from_bytes(b"ab\xff");
-    let iconv = "iconv -f ISO-8859-1 -t UTF-8";
+    let iconv = "iconv -f WINDOWS-1252 -t UTF-8";
     for (args, name) in [
         (&["-n".as_ref(), "ok".as_ref(), bad][..], "word 2"),
         (&["-s".as_ref(), bad], "--system"),

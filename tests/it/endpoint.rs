@@ -7,7 +7,9 @@ use predicates::prelude::*;
 use predicates::str::contains;
 
 use crate::support::mock_server::Server;
-use crate::support::{Folder, TOKEN, ask, check, error_line, haiku, haiku_at, one_line};
+use crate::support::{
+    Folder, TOKEN, ask, check, error_line, haiku, haiku_at, haiku_at_url, one_line,
+};
 
 #[test]
 fn every_header_is_sent_once() {
@@ -79,6 +81,66 @@ fn missing_settings_are_named() {
     assert!(server.requests().is_empty());
     let parts = ["CLOUDFLARE_ACCOUNT_ID", "--account-id"];
     check(haiku().arg("hi")).code(2).stderr(one_line(&parts));
+}
+
+#[test]
+fn line_breaks_at_the_end_of_a_variable_are_dropped() {
+    let folder = Folder::new();
+    let file = folder.write("token", TOKEN);
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let server = Server::documented();
+    for end in ["\n", "\r\n", "\r", "\n\n"] {
+        let mut command = haiku_at(&server);
+        command.env("CLOUDFLARE_API_BASE_URL", server.url() + end).envs([
+            ("CLOUDFLARE_ACCOUNT_ID", format!("acc{end}")),
+            ("CLOUDFLARE_GATEWAY_ID", format!("mine{end}")),
+            ("CLOUDFLARE_API_TOKEN", end.to_owned()),
+            ("CLOUDFLARE_API_TOKEN_FILE", format!("{file}{end}")),
+            ("HTTPS_PROXY", end.to_owned()),
+        ]);
+        check(command.arg("hi")).success().stderr("");
+        check(command.env("CLOUDFLARE_API_TOKEN", format!("{TOKEN}{end}"))).success().stderr("");
+    }
+    let bearer = format!("Bearer {TOKEN}");
+    for request in server.requests() {
+        assert!(request.line.contains("/accounts/acc/ai/"), "{}", request.line);
+        assert_eq!(request.header("cf-aig-gateway-id"), Some("mine"));
+        assert_eq!(request.header("authorization"), Some(bearer.as_str()));
+    }
+    // Only at the end.
+    check(haiku_at(&server).env("CLOUDFLARE_ACCOUNT_ID", "\nacc").arg("hi"))
+        .code(2)
+        .stderr(one_line(&["CLOUDFLARE_ACCOUNT_ID"]));
+}
+
+#[test]
+fn a_proxy_variable_may_end_in_a_line_break() {
+    let mut command = haiku_at_url("https://api.example/client/v4");
+    command.env("HTTPS_PROXY", "http://127.0.0.1:1\r\n").args(["--retries", "0", "hi"]);
+    check(&mut command).code(4).stderr(one_line(&["127.0.0.1:1"]));
+}
+
+#[test]
+fn a_cached_stream_causes_a_warning() {
+    let warning = "haiku: warning: --cache-ttl has no effect: the gateway does not cache streams\n";
+    let folder = Folder::new();
+    let body = |stream| {
+        let text = format!(r#"{{"model":"m","max_tokens":1,"messages":[],"stream":{stream}}}"#);
+        folder.write(&format!("{stream}"), text)
+    };
+    let (streamed, whole) = (body(true), body(false));
+    for (args, expected) in [
+        (&["--stream", "hi"][..], warning),
+        (&["--body", &streamed], warning),
+        (&["-q", "--stream", "hi"], ""),
+        (&["--stream", "--no-stream", "hi"], ""),
+        (&["hi"], ""),
+        (&["--body", &whole], ""),
+    ] {
+        check(haiku().args(["--dry-run", "--cache-ttl", "60"]).args(args))
+            .success()
+            .stderr(expected);
+    }
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Prompt words and standard input: how they are joined, what is rejected, how long haiku waits.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::process::{self, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -78,21 +82,58 @@ fn standard_input_can_be_used_only_once() {
     assert!(server.requests().is_empty());
 }
 
+/// Text that is not UTF-8, and what a message says of it after its name.
+const NOT_UTF8: [(&[u8], &str); 6] = [
+    (
+        include_bytes!("../data/cases/cut.txt"),
+        "is not valid UTF-8: it ends within a character (byte 0xe8 at offset 32); cut it elsewhere, or use iconv -c -f UTF-8 -t UTF-8",
+    ),
+    (
+        b"\xac \xe2\x80\x94 na\xc3\xafve\n",
+        "is not valid UTF-8: it begins within a character (byte 0xac at offset 0); cut it elsewhere, or use iconv -c -f UTF-8 -t UTF-8",
+    ),
+    (
+        b"\xac na\xc3\xafve \xe6\x97",
+        "is not valid UTF-8: it begins within a character (byte 0xac at offset 0); cut it elsewhere, or use iconv -c -f UTF-8 -t UTF-8",
+    ),
+    (
+        include_bytes!("../data/cases/mixed.diff"),
+        "is not valid UTF-8 (byte 0xef at offset 33): it mixes encodings; drop the bad bytes with iconv -c -f UTF-8 -t UTF-8",
+    ),
+    (
+        include_bytes!("../data/cases/cp1252.csv"),
+        "is not valid UTF-8 (byte 0xf8 at offset 13); convert it with iconv -f WINDOWS-1252 -t UTF-8",
+    ),
+    (
+        b"\xef\xbb\xbfcaf\xc3\xa9 \xe9\n",
+        "is not valid UTF-8 (byte 0xe9 at offset 9): it mixes encodings; drop the bad bytes with iconv -c -f UTF-8 -t UTF-8",
+    ),
+];
+
 #[test]
-fn invalid_utf8_in_input_is_reported_with_its_offset() {
+fn text_that_is_not_utf8_is_rejected_by_its_cause_wherever_it_comes_from() {
     let folder = Folder::new();
-    let file = folder.write("chat.jsonl", b"{\"role\":\"user\",\"content\":\"\xff\"}");
-    let iconv = "iconv -f ISO-8859-1 -t UTF-8";
-    check(haiku().arg("--dry-run").write_stdin(b"caf\xe9 au lait")).code(2).stderr(one_line(&[
-        "standard input",
-        "offset 3",
-        iconv,
-    ]));
-    check(haiku().args(["--dry-run", "--messages", &file])).code(2).stderr(one_line(&[
-        "chat.jsonl",
-        "offset 26",
-        iconv,
-    ]));
+    for (bytes, why) in NOT_UTF8 {
+        let file = folder.write("file", bytes);
+        let line = |name: &str| format!("haiku: {name} {why}\n");
+        let by_stdin = &mut haiku();
+        by_stdin.arg("--dry-run").write_stdin(bytes);
+        check(by_stdin).code(2).stderr(line("standard input"));
+        for option in ["--messages", "--attach", "--system-file", "--schema", "--body"] {
+            let words = if option == "--body" { &[][..] } else { &["hi"] };
+            check(haiku().args(["--dry-run", option, &file]).args(words))
+                .code(2)
+                .stderr(line(&format!("{option} {file}")));
+        }
+        let text = OsStr::from_bytes(bytes);
+        for (option, name) in
+            [("--system", "--system"), ("--metadata", "--metadata"), ("--", "prompt word 1")]
+        {
+            check(haiku().args(["--dry-run", "-n", option]).arg(text).arg("hi"))
+                .code(2)
+                .stderr(line(name));
+        }
+    }
 }
 
 #[test]
@@ -103,6 +144,14 @@ fn binary_input_is_called_what_it_is() {
         (b"GIF89a\xff", "standard input is a GIF file, not text; attach it with -a"),
         (b"RIFF\xff\0\0\0WEBP", "standard input is a WebP file, not text; attach it with -a"),
         (b"%PDF-1.7\n\xe2", "standard input is a PDF file, not text; attach it with -a"),
+        (
+            include_bytes!("../data/cases/newline.pdf"),
+            "standard input is a PDF file, not text; attach it with -a",
+        ),
+        (
+            b"\0\0\0\x18ftypheic\0\0\0\0\xff",
+            "standard input is a HEIC file; convert it to JPEG or PNG, and attach that",
+        ),
         (b"\x1f\x8b\x08\0", "standard input is binary data, not text"),
     ] {
         let line = format!("haiku: {part}\n");
@@ -193,6 +242,77 @@ fn silent_optional_input_times_out() {
         "-n",
         "</dev/null",
     ]));
+}
+
+#[test]
+fn a_silent_socket_is_no_data_either_and_a_dash_waits_for_it() {
+    let start = |words: &[&str]| {
+        let (socket, other) = UnixStream::pair().unwrap();
+        let mut command = process(&Server::documented());
+        command.args(["--dry-run", "--timeout", "0.3"]).args(words).stdin(OwnedFd::from(socket));
+        (command.spawn().unwrap(), other)
+    };
+    let (child, _open) = start(&["x"]);
+    let line = "haiku: no data on standard input for 0.3 s; use -n or </dev/null if there is none, or - to wait for it\n";
+    check(child.wait_with_output().unwrap()).code(2).stderr(line);
+    let (child, mut other) = start(&["-", "x"]);
+    thread::sleep(Duration::from_millis(600));
+    other.write_all(b"late").unwrap();
+    drop(other);
+    check(child.wait_with_output().unwrap()).success().stdout(contains("late")).stderr("");
+}
+
+#[test]
+fn input_that_waits_unread_causes_a_warning() {
+    const WARNING: &str =
+        "haiku: warning: unread data on standard input; use - to read it, or -n to skip it\n";
+    let folder = Folder::new();
+    let chat = folder.write("chat", r#"{"role":"user","content":"hi"}"#);
+    let body = folder.write("body", r#"{"model":"m","max_tokens":1,"messages":[]}"#);
+    let text = folder.write("text", "question\n");
+    let pipe = |bytes: &[u8]| {
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(bytes).unwrap();
+        OwnedFd::from(reader)
+    };
+    let socket = || {
+        let (socket, mut other) = UnixStream::pair().unwrap();
+        other.write_all(b"x").unwrap();
+        OwnedFd::from(socket)
+    };
+    let file = || OwnedFd::from(File::open(&text).unwrap());
+    let file_at_its_end = || {
+        let mut file = File::open(&text).unwrap();
+        file.read_to_end(&mut Vec::new()).unwrap();
+        OwnedFd::from(file)
+    };
+    let file_beyond_its_end = || {
+        let mut file = File::open(&text).unwrap();
+        file.seek(io::SeekFrom::Start(100)).unwrap();
+        OwnedFd::from(file)
+    };
+    let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+    for (args, stdin, expected) in [
+        (&["--messages", &chat][..], pipe(b"q\n"), WARNING),
+        (&["--messages", &chat], file(), WARNING),
+        (&["--messages", &chat], socket(), WARNING),
+        (&["--messages", &chat, "-a", &text], pipe(b"q\n"), WARNING),
+        (&["--body", &body], pipe(b"q\n"), WARNING),
+        (&["--messages", &chat], pipe(b""), ""),
+        (&["--messages", &chat], null(), ""),
+        (&["--body", &body], null(), ""),
+        (&["--messages", &chat], file_at_its_end(), ""),
+        (&["--messages", &chat], file_beyond_its_end(), ""),
+        (&["-n", "--messages", &chat], pipe(b"q\n"), ""),
+        (&["-q", "--messages", &chat], pipe(b"q\n"), ""),
+        (&["-q", "--body", &body], file(), ""),
+        (&["--messages", &chat, "and?"], pipe(b"q\n"), ""),
+        (&["--messages", &chat, "-"], pipe(b"q\n"), ""),
+        (&["--messages", &chat, "--system-file", "-"], pipe(b"q\n"), ""),
+    ] {
+        let mut command = process(&Server::documented());
+        check(command.arg("--dry-run").args(args).stdin(stdin)).success().stderr(expected);
+    }
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn start_with_silent_input(args: &[&str], stderr: Stdio) -> (Child, PipeWriter) 
 }
 
 #[test]
-fn silent_optional_input_causes_a_hint_on_a_terminal_after_three_seconds() {
+fn silent_optional_input_causes_a_hint_after_three_seconds() {
     let terminals = [terminal(), terminal(), terminal()];
     let calls = [&["hi"][..], &["-q", "hi"], &["-", "hi"]];
     let start = |((master, slave), args): ((File, File), &[&str])| {
@@ -147,6 +147,7 @@ fn silent_optional_input_causes_a_hint_on_a_terminal_after_three_seconds() {
     };
     let calls: Vec<_> = terminals.into_iter().zip(calls).map(start).collect();
     let (piped, open) = start_with_silent_input(&["hi"], Stdio::piped());
+    let (quiet, _silent) = start_with_silent_input(&["-q", "--timeout", "4", "hi"], Stdio::piped());
     thread::sleep(Duration::from_millis(4500));
     let mut shown = Vec::new();
     for (master, (mut child, mut writer)) in calls {
@@ -159,5 +160,8 @@ fn silent_optional_input_causes_a_hint_on_a_terminal_after_three_seconds() {
     assert_eq!(shown[0].lines().count(), 1, "{shown:?}");
     assert_eq!(shown[1..], ["", ""]);
     drop(open);
-    check(piped.wait_with_output().unwrap()).success().stderr("");
+    let hint = "haiku: waiting for standard input; use -n if there is none\n";
+    check(piped.wait_with_output().unwrap()).success().stderr(hint);
+    let error = "haiku: no data on standard input for 4 s; use -n or </dev/null if there is none\n";
+    check(quiet.wait_with_output().unwrap()).code(2).stderr(error);
 }
