@@ -240,7 +240,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "N",
-        value_parser = retries,
+        value_parser = |text: &str| number(text, 0..=10_u32, "must be an integer from 0 to 10"),
         allow_negative_numbers = true,
         default_value = "2",
         hide_default_value = true,
@@ -324,10 +324,6 @@ fn positive_integer(text: &str) -> Result<u64, String> {
 
 fn fraction(text: &str) -> Result<f64, String> {
     number(text, 0.0..=1.0, "must be a number from 0 to 1")
-}
-
-fn retries(text: &str) -> Result<u32, String> {
-    number(text, 0..=10, "must be an integer from 0 to 10")
 }
 
 /// A number in `range`. Digits that are no number of its type are too many.

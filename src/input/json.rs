@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use memchr::memchr;
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -31,18 +31,21 @@ pub fn check_characters(json: &str) -> anyhow::Result<()> {
         let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
         u16::from_str_radix(digits, 16).ok()
     };
-    let mut at = 0;
-    while let Some(next) = memchr(b'\\', &json.as_bytes()[at..]) {
-        at += next;
-        at += match escape(at) {
-            Some(0xd800..=0xdbff) if matches!(escape(at + 6), Some(0xdc00..=0xdfff)) => 12,
+    let mut pair_end = 0;
+    for at in memmem::find_iter(json.as_bytes(), "\\u") {
+        let backslashes = json[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
+        match escape(at) {
+            // The backslash is escaped itself, or the half has its other.
+            _ if backslashes % 2 == 1 || at < pair_end => {}
+            Some(0xd800..=0xdbff) if matches!(escape(at + 6), Some(0xdc00..=0xdfff)) => {
+                pair_end = at + 12;
+            }
             Some(0xd800..=0xdfff) => bail!(
                 "half a character ({}) that no server accepts; whatever cut the text cut it there",
                 &json[at..at + 6]
             ),
-            // The backslash, and what it escapes.
-            _ => 2,
-        };
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -51,8 +54,8 @@ pub fn check_characters(json: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Text that is not one JSON object.
-pub fn object(text: &str, name: &str) -> anyhow::Result<Box<RawValue>> {
-    let value: Box<RawValue> = parse(text, name)?;
+pub fn object<'a>(text: &'a str, name: &str) -> anyhow::Result<&'a RawValue> {
+    let value: &RawValue = parse(text, name)?;
     ensure!(value.get().starts_with('{'), "{name} must be a JSON object");
     Ok(value)
 }
@@ -62,9 +65,7 @@ pub fn object(text: &str, name: &str) -> anyhow::Result<Box<RawValue>> {
 /// # Errors
 /// Text that is not one JSON object.
 pub fn properties<'a>(text: &'a str, name: &str) -> anyhow::Result<Object<'a>> {
-    let value: &RawValue = parse(text, name)?;
-    ensure!(value.get().starts_with('{'), "{name} must be a JSON object");
-    parse(value.get(), name)
+    parse(object(text, name)?.get(), name)
 }
 
 /// What is wrong, without serde's own words.

@@ -48,7 +48,7 @@ impl Parameters {
             metadata.map(|json| json::object(read::argument(json, "--metadata")?, "--metadata"));
         Ok(Parameters {
             system: system(args)?,
-            metadata: metadata.transpose()?,
+            metadata: metadata.transpose()?.map(ToOwned::to_owned),
             output_config: match &args.schema {
                 Some(path) => Some(with_schema(&read_schema(path)?, output_config)?),
                 None => output_config,
@@ -71,7 +71,8 @@ fn system(args: &Args) -> anyhow::Result<Option<String>> {
 }
 
 fn read_schema(path: &Path) -> anyhow::Result<Box<RawValue>> {
-    json::object(&read::text(path, "--schema")?, &read::name(path, "--schema"))
+    let text = read::text(path, "--schema")?;
+    Ok(json::object(&text, &read::name(path, "--schema"))?.to_owned())
 }
 
 /// `output_config` with the schema as its first property, the others as they are spelled.
@@ -134,15 +135,17 @@ fn parse_param(param: &str) -> anyhow::Result<(&str, Box<RawValue>)> {
 pub fn read_body(path: &Path) -> anyhow::Result<(Vec<u8>, bool)> {
     let name = read::name(path, "--body");
     let text = read::without_trailing_line_breaks(read::text(path, "--body")?);
-    // A message is told by its number.
-    let body: json::Object = serde_json::from_str(&text).unwrap_or_default();
-    let messages = body.get("messages").map(|messages| serde_json::from_str(messages.get()));
-    let messages: Vec<&RawValue> = messages.and_then(Result::ok).unwrap_or_default();
-    for (i, message) in messages.iter().enumerate() {
-        let place = || format!("{name}: message {}", i + 1);
-        json::check_characters(message.get()).with_context(place)?;
-    }
-    let properties = json::properties(&text, &name)?;
+    let properties = json::properties(&text, &name).or_else(|error| {
+        // Half a character in a message is told by the message's number.
+        let body: json::Object = serde_json::from_str(&text).unwrap_or_default();
+        let messages = body.get("messages").map(|messages| serde_json::from_str(messages.get()));
+        let messages: Vec<&RawValue> = messages.and_then(Result::ok).unwrap_or_default();
+        for (i, message) in messages.iter().enumerate() {
+            let place = || format!("{name}: message {}", i + 1);
+            json::check_characters(message.get()).with_context(place)?;
+        }
+        Err(error)
+    })?;
     let property = |key: &str| properties.get(key).map_or("null", |value| value.get());
     for key in ["model", "messages", "max_tokens"] {
         ensure!(property(key) != "null", "{name} has no {key}, which every request needs");
