@@ -5,7 +5,7 @@ mod help;
 
 use std::ffi::{OsStr, OsString};
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, FromArgMatches};
 
@@ -144,30 +144,19 @@ fn explain(
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => {
             bail!("{option} needs a value")
         }
-        ErrorKind::InvalidValue => {
-            let expected = match error.get(ContextKind::ValidValue) {
-                Some(ContextValue::Strings(values)) => values.join(" or "),
-                _ => String::new(),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let why = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(values)) => format!("expected {}", values.join(" or ")),
+                _ => std::error::Error::source(error).map(ToString::to_string).unwrap_or_default(),
             };
-            Err(invalid(
-                option,
-                context(ContextKind::InvalidValue),
-                &format!("expected {expected}"),
-            ))
-        }
-        ErrorKind::ValueValidation => {
-            let why = std::error::Error::source(error).map(ToString::to_string);
-            Err(invalid(option, context(ContextKind::InvalidValue), &why.unwrap_or_default()))
+            let value = shorten(context(ContextKind::InvalidValue), MAX_VALUE_CHARS);
+            bail!("invalid {option} '{value}': {why}")
         }
         _ => bail!(
             "{}; haiku -h lists the options",
             shorten(&error.kind().to_string(), MAX_VALUE_CHARS)
         ),
     }
-}
-
-fn invalid(option: &str, value: &str, why: &str) -> anyhow::Error {
-    anyhow!("invalid {option} '{}': {why}", shorten(value, MAX_VALUE_CHARS))
 }
 
 #[cfg(test)]

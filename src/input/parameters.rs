@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::value::RawValue;
 
 use super::json;
@@ -116,13 +116,10 @@ fn parse_param(param: &str) -> anyhow::Result<(&str, Box<RawValue>)> {
             let (path, option) = (Path::new(path), format!("{name}=@"));
             json::parse(&read::text(path, &option)?, &read::name(path, &option))?
         }
-        None => {
-            if let Err(error) = serde_json::from_str::<&RawValue>(json) {
-                let error = json::describe(&error);
-                bail!("{name} {error}; a string needs quotes: --param '{key}=\"…\"'");
-            }
-            json::parse(json, &name)?
-        }
+        None => json::parse(json, &name).map_err(|error| match json.contains('"') {
+            true => error,
+            false => anyhow!("{error}; a string needs quotes: --param '{key}=\"…\"'"),
+        })?,
     };
     Ok((key, value))
 }
