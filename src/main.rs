@@ -24,10 +24,12 @@ mod cli;
 mod client;
 mod error;
 mod input;
+mod media_type;
 mod network;
 mod output;
 mod request;
 mod response;
+mod utf8;
 mod wait;
 
 use std::env;

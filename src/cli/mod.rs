@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, FromArgMatches};
 
 use crate::error::shorten;
-use crate::input::read::argument;
+use crate::utf8::argument;
 use args::Args;
 
 /// A rejected value is repeated in a message, but not all of it.

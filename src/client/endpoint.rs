@@ -12,7 +12,7 @@ use ureq::http::{HeaderName, HeaderValue, Uri, header};
 use super::proxy::{self, Proxy};
 use super::token::Token;
 use crate::cli::args::{self, Args};
-use crate::input::read::argument;
+use crate::utf8::argument;
 
 const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 pub const USER_AGENT: &str = concat!("haiku/", env!("CARGO_PKG_VERSION"));

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-use super::media_type::file_type;
-use super::read::{self as source, MAX_REQUEST_BYTES, decode, is_blank, is_utf16};
+use super::read::{self as source, MAX_REQUEST_BYTES};
+use crate::media_type::file_type;
+use crate::utf8::{decode, is_blank, is_utf16};
 
 /// The most of an image in base64 that any server is known to take. Each knows its own limit.
 const MAX_IMAGE_BASE64_BYTES: usize = 10 * 1024 * 1024;

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::json::{self, Object};
-use super::read::{self, is_blank};
+use super::read;
 use crate::error::shorten;
+use crate::utf8::is_blank;
 
 /// Messages as they were given: key order and number spelling reach the body unchanged.
 #[derive(Debug, Default)]

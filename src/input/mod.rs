@@ -3,7 +3,6 @@
 pub mod attachment;
 pub mod conversation;
 mod json;
-mod media_type;
 pub mod parameters;
 pub mod prompt;
 pub mod read;

@@ -7,8 +7,9 @@ use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::value::RawValue;
 
 use super::json;
-use super::read::{self, is_blank};
+use super::read;
 use crate::cli::args::Args;
+use crate::utf8::{self, is_blank};
 
 /// Properties of the body that an option sets, and the option.
 const COVERED: [(&str, &str); 10] = [
@@ -45,7 +46,7 @@ impl Parameters {
         let output_config = at.map(|at| others.remove(at).1);
         let metadata = args.metadata.as_deref();
         let metadata =
-            metadata.map(|json| json::object(read::argument(json, "--metadata")?, "--metadata"));
+            metadata.map(|json| json::object(utf8::argument(json, "--metadata")?, "--metadata"));
         Ok(Parameters {
             system: system(args)?,
             metadata: metadata.transpose()?.map(ToOwned::to_owned),
@@ -65,7 +66,7 @@ fn system(args: &Args) -> anyhow::Result<Option<String>> {
     let Some(text) = &args.system else {
         return Ok(None);
     };
-    let text = read::argument(text, "--system")?;
+    let text = utf8::argument(text, "--system")?;
     ensure!(!is_blank(text), "--system must not be blank");
     Ok(Some(text.into()))
 }
@@ -94,7 +95,7 @@ fn with_schema(schema: &RawValue, given: Option<Box<RawValue>>) -> anyhow::Resul
 fn others(params: &[OsString]) -> anyhow::Result<Vec<(String, Box<RawValue>)>> {
     let mut others: Vec<(String, Box<RawValue>)> = Vec::new();
     for param in params {
-        let (key, value) = parse_param(read::argument(param, "--param")?)?;
+        let (key, value) = parse_param(utf8::argument(param, "--param")?)?;
         match others.iter_mut().find(|(known, _)| *known == key) {
             Some((_, old)) => *old = value,
             None => others.push((key.into(), value)),
@@ -131,7 +132,7 @@ fn parse_param(param: &str) -> anyhow::Result<(&str, Box<RawValue>)> {
 /// A file that cannot be read, or is not one JSON object with the required properties.
 pub fn read_body(path: &Path) -> anyhow::Result<(Vec<u8>, bool)> {
     let name = read::name(path, "--body");
-    let text = read::without_trailing_line_breaks(read::text(path, "--body")?);
+    let text = utf8::without_trailing_line_breaks(read::text(path, "--body")?);
     let properties = json::properties(&text, &name).or_else(|error| {
         // Half a character in a message is told by the message's number.
         let body: json::Object = serde_json::from_str(&text).unwrap_or_default();

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{bail, ensure};
 
-use super::read::{argument, is_blank, without_trailing_line_breaks};
 use crate::cli::args::Args;
+use crate::utf8::{argument, is_blank, without_trailing_line_breaks};
 
 /// What standard input is to the prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

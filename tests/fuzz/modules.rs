@@ -8,9 +8,17 @@ mod client;
 mod error;
 #[path = "../../src/input/mod.rs"]
 mod input;
+#[path = "../../src/media_type.rs"]
+mod media_type;
+#[path = "../../src/network/mod.rs"]
+mod network;
 #[path = "../../src/output/mod.rs"]
 mod output;
 #[path = "../../src/request.rs"]
 mod request;
 #[path = "../../src/response/mod.rs"]
 mod response;
+#[path = "../../src/utf8.rs"]
+mod utf8;
+#[path = "../../src/wait.rs"]
+mod wait;
