@@ -22,6 +22,7 @@
 
 mod cli;
 mod client;
+mod environment;
 mod error;
 mod input;
 mod media_type;
@@ -39,7 +40,7 @@ use std::time::Instant;
 
 use cli::Invocation;
 use cli::args::Args;
-use client::endpoint::{self, Endpoint, environment};
+use client::endpoint::{self, Endpoint};
 use client::{Limits, call};
 use error::{ExitStatus, exit_status};
 use input::parameters::Parameters;
@@ -81,7 +82,7 @@ fn run(args: &Args, summary: &mut Option<String>) -> anyhow::Result<()> {
         return dry_run(args, plan, &reporter, output);
     }
     let parameters = Parameters::read(args)?;
-    let (endpoint, warning) = Endpoint::new(args, &environment)?;
+    let (endpoint, warning) = Endpoint::new(args, &environment::variable)?;
     if let Some(warning) = warning {
         reporter.warn(&warning);
     }
@@ -115,7 +116,7 @@ fn dry_run(
 ) -> anyhow::Result<()> {
     let input = input::read(args, Parameters::read(args)?, plan, reporter)?;
     let request = Request::new(args, args.stream, input)?;
-    let preview = endpoint::preview(args, request.stream, &environment)?;
+    let preview = endpoint::preview(args, request.stream, &environment::variable)?;
     if args.verbose {
         preview.iter().for_each(|line| stderr::line(line));
     }

@@ -1,9 +1,7 @@
 //! Where the request goes and with which headers, from options and environment variables.
 
-use std::env;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -67,13 +65,6 @@ struct BaseUrl {
 
 /// A variable's value; an empty one counts as absent.
 type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
-
-/// An environment variable less its trailing line breaks; an empty one counts as absent.
-pub fn environment(name: &str) -> Option<OsString> {
-    let mut value = env::var_os(name)?.into_vec();
-    while value.pop_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
-    (!value.is_empty()).then(|| OsString::from_vec(value))
-}
 
 impl Endpoint {
     /// Collects the settings; an option overrides its variable. The second value is a warning.

@@ -18,6 +18,7 @@ use rustls::{CertificateError, SignatureScheme};
 use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+use crate::environment::variable;
 use crate::error::{Error, Retry};
 use crate::output::stderr::reason;
 
@@ -35,7 +36,6 @@ pub fn tls_config() -> Result<TlsConfig, Error> {
 }
 
 fn anchors() -> Result<Vec<CertificateDer<'static>>, Error> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
     let file = variable("SSL_CERT_FILE").map(PathBuf::from);
     let folders = variable("SSL_CERT_DIR");
     let (found, place) = match (&file, &folders) {

@@ -4,6 +4,8 @@
 mod cli;
 #[path = "../../src/client/mod.rs"]
 mod client;
+#[path = "../../src/environment.rs"]
+mod environment;
 #[path = "../../src/error.rs"]
 mod error;
 #[path = "../../src/input/mod.rs"]

@@ -40,6 +40,7 @@ fn ssl_cert_file_and_ssl_cert_dir_are_used() {
     for (variable, path, option) in [
         ("SSL_CERT_FILE", ca.file(), "--no-stream"),
         ("SSL_CERT_FILE", ca.file(), "--stream"),
+        ("SSL_CERT_FILE", format!("{}\r\n", ca.file().display()).into(), "--no-stream"),
         ("SSL_CERT_DIR", ca.folder.path().to_owned(), "--no-stream"),
     ] {
         check(https(&tls).env(variable, path).args([option, "hi"]))
