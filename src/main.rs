@@ -7,12 +7,14 @@
 //! | command line | `cli/` | arguments become `Args`; help texts |
 //! | input | `input/` | files, standard input and words become what is asked |
 //! | request | `request.rs` | `Args` and input become the JSON body |
-//! | client | `client/` | endpoint, token, proxy, connection, TLS; sends the body and retries |
+//! | client | `client/` | endpoint, token, proxy: one call of this API, and its retries |
+//! | network | `network/` | connection, certificates: bytes to a host within a time limit |
 //! | response | `response/` | a body or a stream of events becomes the reply, or an error |
 //! | output | `output/` | standard output, a file, standard error, progress |
 //! | errors | `error.rs` | exit status, retry, the line on standard error, redaction |
 //!
-//! Dependencies point one way: error, output, input, request, client, response, main.
+//! Dependencies point one way: error, output, input, request and network, client, response, main.
+//! Below them all are `cli/args.rs`, `environment.rs`, `media_type.rs`, `utf8.rs` and `wait.rs`.
 //!
 //! To add an option: declare it in `cli/args.rs` in the order of `-h`, and add its line to
 //! `tests/data/help.txt`. Use it in its stage: a request property in `request.rs`, with its name in

@@ -491,6 +491,30 @@ pub fn ask_closing(response: Vec<u8>, close: Close) -> Assert {
 }
 
 #[test]
+fn a_server_may_ask_for_new_keys_within_its_response() {
+    let ca = TestCa::new();
+    let config = Arc::new(ca.issue(|_| {}));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        let connection = ServerConnection::new(config).unwrap();
+        let mut client = StreamOwned::new(connection, socket);
+        client.read_exact(&mut [0; 100]).unwrap();
+        let response = http(200, &[JSON], message("hi", "end_turn").to_string());
+        for piece in response.chunks(60) {
+            client.write_all(piece).unwrap();
+            client.conn.refresh_traffic_keys().unwrap();
+            client.flush().unwrap();
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let mut command = haiku_at_url(&url);
+    command.env("SSL_CERT_FILE", ca.file());
+    check(command.args(["--retries", "0", "hi"])).success().stdout("hi\n");
+}
+
+#[test]
 fn a_complete_message_needs_no_close_notify_and_a_truncated_one_is_an_error() {
     let body = message("hi", "end_turn").to_string();
     let truncated = &body[..body.len() / 2];
