@@ -12,6 +12,7 @@ mod endpoint;
 mod examples;
 mod generated;
 mod hostile;
+mod live;
 mod network;
 mod output_file;
 mod output_file_attacks;

@@ -150,10 +150,11 @@ fn relay(
 
 /// Whether the head and as much of the body as it announces has arrived.
 fn is_complete(request: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(request).to_lowercase();
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+    let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else {
         return false;
     };
+    let (head, body) =
+        (String::from_utf8_lossy(&request[..end]).to_lowercase(), &request[end + 4..]);
     let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
     length.is_none_or(|length| body.len() >= length.parse().unwrap())
 }
