@@ -7,6 +7,31 @@ _haiku() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    if [[ "${prev}" == *[\<\>] ]]; then
+        if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+            compopt -o default
+        fi
+        return 0
+    fi
+    local at=1 word option=""
+    while (( at < COMP_CWORD )); do
+        word="${COMP_WORDS[at]}"
+        (( at += 1 ))
+        case "${word}" in
+            *[\<\>] | [=:]) (( at += 1 )); continue ;;
+            -[!-]*) while [[ "${word}" == -[nvqhV]?* ]]; do word="-${word:2}"; done ;;
+            --?*) ;;
+            *) return 0 ;;
+        esac
+        if [[ " -m --model -s --system --system-file --max-tokens -t --temperature --top-p --top-k --metadata --messages -a --attach --cache-prompt --schema --param --body -g --gateway --cache-ttl -H --header --account-id --token-file --base-url --timeout --retries -o --output --generate " == *" ${word} "* ]]; then
+            [[ "${COMP_WORDS[at]}" == "=" && at -lt COMP_CWORD ]] && (( at += 1 ))
+            if (( at >= COMP_CWORD )); then
+                option="${word}"
+            fi
+            (( at += 1 ))
+        fi
+    done
+    prev="${option}"
     cmd=""
     opts=""
 
@@ -29,12 +54,6 @@ _haiku() {
                 return 0
             fi
             case "${prev}" in
-                *[\<\>])
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o default
-                    fi
-                    return 0
-                    ;;
                 --model)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then

@@ -44,16 +44,56 @@ const SECURITY: [&str; 4] = [
      (--timeout). Arguments are visible to every user of the machine; standard input and files are not.",
 ];
 
-/// Where the script for bash looks at the word before the one to complete.
-const BY_PREVIOUS_WORD: &str = r#"            case "${prev}" in
+/// Where the script for bash knows the word to complete and the one before it.
+const KNOWS_WORDS: &str = r#"    prev="$3"
 "#;
 
-const REDIRECTION: &str = r#"                *[\<\>])
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o default
-                    fi
-                    return 0
-                    ;;
+/// Leaves the file of a redirection to bash, offers nothing once the prompt has begun, and finds the option whose value
+/// is to be completed. bash breaks words at `=` and `:`.
+const BEFORE_PROMPT: &str = r#"    if [[ "${prev}" == *[\<\>] ]]; then
+        if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+            compopt -o default
+        fi
+        return 0
+    fi
+    local at=1 word option=""
+    while (( at < COMP_CWORD )); do
+        word="${COMP_WORDS[at]}"
+        (( at += 1 ))
+        case "${word}" in
+            *[\<\>] | [=:]) (( at += 1 )); continue ;;
+            -[!-]*) while [[ "${word}" == -[FLAGS]?* ]]; do word="-${word:2}"; done ;;
+            --?*) ;;
+            *) return 0 ;;
+        esac
+        if [[ " OPTIONS " == *" ${word} "* ]]; then
+            [[ "${COMP_WORDS[at]}" == "=" && at -lt COMP_CWORD ]] && (( at += 1 ))
+            if (( at >= COMP_CWORD )); then
+                option="${word}"
+            fi
+            (( at += 1 ))
+        fi
+    done
+    prev="${option}"
+"#;
+
+/// The same for fish, as a condition of every option.
+const TAKES_OPTIONS: &str = r#"function __haiku_takes_options
+    set -l is_value no
+    for word in (commandline -poc)[2..]
+        if test $is_value = yes
+            set is_value no
+        else if string match -qr -- '^(-[^-]|--.)' $word
+            set word (string replace -r '^-[FLAGS]+(?=.)' - -- $word)
+            contains -- $word OPTIONS
+            and set is_value yes
+        else
+            return 1
+        end
+    end
+    return 0
+end
+
 "#;
 
 /// Compares a committed file with what it should contain. If they differ, the file is rewritten and
@@ -128,7 +168,7 @@ fn details() -> Roff {
     roff
 }
 
-/// Files are offered only for options that take files, and after a redirection, which bash leaves to the script.
+/// Files are offered only for options that take files, and nothing for what belongs to the prompt.
 fn completion(shell: impl Generator) -> String {
     let mut command = args::Args::command().mut_args(|arg| {
         let is_text =
@@ -139,10 +179,36 @@ fn completion(shell: impl Generator) -> String {
     command = command.mut_arg("header", |arg| arg.value_name("HEADER"));
     let mut script = Vec::new();
     generate(shell, &mut command, "haiku", &mut script);
-    let script = String::from_utf8(script).unwrap();
-    script
-        .replace(" -o bashdefault -o default", "")
-        .replace(BY_PREVIOUS_WORD, &format!("{BY_PREVIOUS_WORD}{REDIRECTION}"))
+    String::from_utf8(script).unwrap()
+}
+
+fn bash_completion() -> String {
+    let script = completion(Shell::Bash).replace(" -o bashdefault -o default", "");
+    assert!(script.contains(KNOWS_WORDS), "{script}");
+    script.replace(KNOWS_WORDS, &format!("{KNOWS_WORDS}{}", with_options(BEFORE_PROMPT)))
+}
+
+fn fish_completion() -> String {
+    let script = completion(Shell::Fish);
+    let script =
+        script.replace("complete -c haiku ", "complete -c haiku -n __haiku_takes_options ");
+    with_options(TAKES_OPTIONS) + &script + "complete -c haiku -f\n"
+}
+
+/// Fills in the options that take a value, and the letters of those that take none.
+fn with_options(script: &str) -> String {
+    let command = args::Args::command();
+    let (valued, flags): (Vec<_>, Vec<_>) = command
+        .get_arguments()
+        .filter(|arg| !arg.is_positional())
+        .partition(|arg| arg.get_action().takes_values());
+    let names = valued.iter().flat_map(|arg| {
+        let short = arg.get_short().map(|letter| format!("-{letter}"));
+        short.into_iter().chain(arg.get_long().map(|name| format!("--{name}")))
+    });
+    let names: Vec<_> = names.collect();
+    let flags: String = flags.iter().filter_map(|arg| arg.get_short()).collect();
+    script.replace("OPTIONS", &names.join(" ")).replace("FLAGS", &flags)
 }
 
 #[test]
@@ -152,11 +218,11 @@ fn the_man_page_is_current() {
 
 #[test]
 fn the_completions_are_current() {
-    is_current("completions/haiku.bash", &completion(Shell::Bash));
+    is_current("completions/haiku.bash", &bash_completion());
     is_current("completions/_haiku", &completion(Shell::Zsh));
-    let fish = completion(Shell::Fish) + "complete -c haiku -f\n";
-    is_current("completions/haiku.fish", &fish);
+    is_current("completions/haiku.fish", &fish_completion());
 }
+
 /// What a tool prints on standard output, if it is there.
 fn tool(command: &mut Command) -> Option<String> {
     if !has(command.get_program().to_str().unwrap()) {
@@ -201,15 +267,41 @@ fn plain(text: &str) -> String {
     plain
 }
 
+/// Command lines, and the only thing to complete their last word with, if there is one.
+const COMPLETIONS: [(&str, &str); 14] = [
+    ("haiku --ret", "--retries"),
+    ("haiku -t 0.5 --ret", "--retries"),
+    ("haiku -nt 0.5 --ret", "--retries"),
+    ("haiku --temperature=0.5 --ret", "--retries"),
+    ("haiku --base-url https://x.example/v4 --ret", "--retries"),
+    ("haiku -s 'Be brief.' --ret", "--retries"),
+    ("haiku word --ret", ""),
+    ("haiku - --ret", ""),
+    ("haiku -- --ret", ""),
+    ("haiku -n word word --ret", ""),
+    ("haiku --output ch", "chat.jsonl"),
+    ("haiku --output=ch", "chat.jsonl"),
+    ("haiku -no ch", "chat.jsonl"),
+    ("haiku -n word ch", ""),
+];
+
 #[test]
-fn bash_completes_from_the_shipped_file() {
-    let script = format!(
-        "source '{}'; COMP_WORDS=(haiku --ret); COMP_CWORD=1; COMP_LINE='haiku --ret'; COMP_POINT=11; \
-         _haiku haiku --ret haiku; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-        shipped("completions/haiku.bash")
-    );
-    if let Some(words) = tool(Command::new("bash").args(["--norc", "-c", &script])) {
-        assert_eq!(words, "--retries\n");
+fn bash_completes_options_before_the_prompt_only() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("chat.jsonl"), "").unwrap();
+    for (line, expected) in COMPLETIONS {
+        // As bash breaks words, except in quotes.
+        let words = line.replace('=', " = ").replace(':', " : ");
+        let script = format!(
+            "source '{}'; COMP_WORDS=({words}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 )); \
+             _haiku haiku \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; printf '%s' \"${{COMPREPLY[@]}}\"",
+            shipped("completions/haiku.bash")
+        );
+        let mut command = Command::new("bash");
+        command.args(["--norc", "-c", &script]).current_dir(&folder);
+        if let Some(words) = tool(&mut command) {
+            assert_eq!(words, expected, "{line}");
+        }
     }
 }
 
@@ -259,18 +351,23 @@ fn bash_completes_files_after_a_redirection() {
 }
 
 #[test]
-fn fish_completes_from_the_shipped_file() {
+fn fish_completes_options_before_the_prompt_only() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("chat.jsonl"), "").unwrap();
-    let script = format!(
-        "source '{}'; complete -C 'haiku --ret'; complete -C 'haiku --messages ch'",
-        shipped("completions/haiku.fish")
-    );
-    let mut command = Command::new("fish");
-    command.args(["--no-config", "-c", &script]).current_dir(&folder).env("HOME", folder.path());
-    if let Some(words) = tool(&mut command) {
-        assert!(words.starts_with("--retries\t"), "{words}");
-        assert!(words.ends_with("\nchat.jsonl\n"), "{words}");
+    for (line, expected) in COMPLETIONS {
+        let script =
+            format!("source '{}'; complete -C \"{line}\"", shipped("completions/haiku.fish"));
+        let mut command = Command::new("fish");
+        command
+            .args(["--no-config", "-c", &script])
+            .current_dir(&folder)
+            .env("HOME", folder.path());
+        if let Some(offered) = tool(&mut command) {
+            let offered = offered.split('\t').next().unwrap().trim_end();
+            // fish completes the whole word.
+            let offered = offered.strip_prefix("--output=").unwrap_or(offered);
+            assert_eq!(offered, expected, "{line}");
+        }
     }
 }
 
