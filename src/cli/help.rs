@@ -33,7 +33,7 @@ pub const ENVIRONMENT: [(&str, &str); 10] = [
     ("CLOUDFLARE_ACCOUNT_ID", "account ID; --account-id overrides it"),
     (
         "CLOUDFLARE_API_TOKEN",
-        "API token with the permission Workers AI Read (in some documentation AI Gateway); --token-file overrides it",
+        "API token with the permission Workers AI Read; --token-file overrides it",
     ),
     (
         "CLOUDFLARE_API_TOKEN_FILE",
@@ -76,8 +76,8 @@ pub const EXAMPLES: [(&str, &str); 9] = [
         "SUMMARY.md is replaced once the reply is complete, or left untouched.",
     ),
     (
-        "haiku -n --token-file /etc/haiku/token --timeout 60 \"Wish me a good morning.\"",
-        "From cron: no environment variables, no standard input, at most one minute.",
+        "haiku -n --account-id ID --token-file /etc/haiku/token \"Good morning in verse.\"",
+        "From cron: nothing comes from environment variables or standard input.",
     ),
     ("haiku --dry-run -t 0 \"Is it prime?\" <numbers.txt", "Print the request without sending it."),
 ];

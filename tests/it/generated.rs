@@ -20,7 +20,7 @@ mod args;
 pub mod help;
 
 /// When the man page last changed in more than its options. mandoc warns of a page without a date.
-const DATE: &str = "2026-11-25";
+const DATE: &str = "2026-11-26";
 
 const FILES: &str = "There is no configuration file, and nothing is kept between calls. While the FILE of --output is \
     replaced, a temporary file whose name begins with .haiku- exists beside it, readable by its owner alone. It then \
@@ -35,9 +35,9 @@ const SECURITY: [&str; 4] = [
      request, over TLS or to a loopback address, and appears in no message, no -v line and no --dry-run. If a server \
      sends it back in an error message, it is redacted, also if white space splits it; encoded forms, such as base64 \
      or HTML entities, are not recognized. A prompt that contains the token is not sent.",
-    "Certificates are verified against the system's CA bundle, or SSL_CERT_FILE and SSL_CERT_DIR. A certificate that \
-     says CA:FALSE, or has expired, vouches for no other. Redirects are not followed. localhost is always the loopback \
-     address.",
+    "Certificates are checked by rustls and webpki against the system's CA bundle, or SSL_CERT_FILE and SSL_CERT_DIR. A \
+     certificate that says CA:FALSE is no trust anchor. The dates and the path length of a trust anchor, and whether a \
+     certificate has been revoked, are not checked. Redirects are not followed. localhost is always the loopback address.",
     "Control characters and bidirectional overrides in a reply are made visible on a terminal, and always on standard \
      error. A pipe gets the exact bytes: whatever reads them must take care.",
     "A hostile server is bounded in memory (16 KB for the head, 32 MB for a reply, 16 MB for an event) and in time \

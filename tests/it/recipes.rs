@@ -1,4 +1,4 @@
-//! The README's recipes, run as they are printed there, against awkward replies and every exit status.
+//! The recipes of the README and of man/recipes.md, run as they are printed there, against awkward replies and every exit status.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::readme::{Place, block, blocks, prompt, succeeds};
+use crate::readme::{Place, block, blocks, pages, prompt, succeeds};
 use crate::support::mock_server::{Server, Step, http, json_response, message};
 use crate::support::{TOKEN, has};
 
 /// Replies that break a careless script.
-const REPLIES: [&str; 9] = [
+const REPLIES: [&str; 10] = [
     "# Heading\n\ntext",
     "```sh\nrm -r build\n```\n",
     "it's \"quoted\" `id` $HOME $(id) \\n",
@@ -24,6 +24,7 @@ const REPLIES: [&str; 9] = [
     "; semicolon",
     "\u{1b}[31mred\u{1b}[0m \u{9b}2J",
     "\ttab and é 日本 🦀\n\n",
+    "right \u{202e}to left\u{2066} and zero\u{200b} width\u{feff}",
 ];
 
 /// A blank reply counts as unfinished.
@@ -158,7 +159,13 @@ fn commit_hook_survives_every_reply_and_comment_character() {
     if !has("git") || !has("jq") {
         return;
     }
-    for comment in ["#", ";", "auto", "-"] {
+    for (name, comment) in [
+        ("core.commentChar", "#"),
+        ("core.commentChar", ";"),
+        ("core.commentChar", "auto"),
+        ("core.commentChar", "-"),
+        ("core.commentString", "//"),
+    ] {
         for (subject, body, expected) in [
             ("## Add it", "", "Add it"),
             ("- ; Add it", "", "Add it"),
@@ -167,6 +174,7 @@ fn commit_hook_survives_every_reply_and_comment_character() {
             ("Add\nit", " \n", "Add it"),
             ("Print 100 % of %s \"it\" `id` $(id)", "", "Print 100 % of %s \"it\" `id` $(id)"),
             ("\u{1b}[31mAdd\u{9b}2J it", "", "[31mAdd2J it"),
+            ("// Add\u{202e}\u{200b} it", "// Why\u{2066}", "Add it\n\n // Why"),
             (
                 "Add it",
                 "# Why\n```\ncode\n```\n- item\n; x\n# ------------------------ >8 ------------------------\nend",
@@ -174,11 +182,28 @@ fn commit_hook_survives_every_reply_and_comment_character() {
             ),
         ] {
             let place = subject_and_body(subject, body);
-            succeeds(&place.git(&["config", "core.commentChar", comment]));
+            succeeds(&place.git(&["config", name, comment]));
             succeeds(&commit(&place, &["-v"]));
             assert_eq!(last_message(&place), expected, "{comment} {subject:?}");
         }
     }
+}
+
+#[test]
+fn commit_hook_takes_any_encoding_and_any_size() {
+    if !has("git") || !has("jq") || !has("iconv") {
+        return;
+    }
+    let place = subject_and_body("Add the files", "");
+    place.write("latin-1", b"caf\xe9 cr\xe8me\n");
+    // Cut within a character: each has three bytes.
+    place.write("lock", format!("x{}\n", "\u{65e5}".repeat(200_000)));
+    succeeds(&place.git(&["add", "latin-1", "lock"]));
+    succeeds(&commit(&place, &[]));
+    assert_eq!(last_message(&place), "Add the files");
+    let prompt = prompt(&place.server.request());
+    assert!(prompt.contains("+content of the file\n") && prompt.contains("+caf crme\n"));
+    assert!(prompt.len() < 201_000);
 }
 
 #[test]
@@ -249,94 +274,6 @@ fn commit_hook_knows_the_pre_commit_framework() {
         let is_added = place.read("message") == "Add it\n\n# Please enter it.\n";
         assert_eq!(is_added, requests == 1, "{source:?}");
         assert_eq!(place.server.requests().len(), requests, "{source:?}");
-    }
-}
-
-/// A clone with the pre-push hook.
-fn prepare_push(place: &Place) {
-    succeeds(&place.git(&["init", "-q", "--bare", "remote"]));
-    succeeds(&place.git(&["clone", "-q", "remote", "work"]));
-    let hook = block("Questions before a push", "sh");
-    place.write_script("work/.git/hooks/pre-push", &hook);
-    succeeds(&place.git(&["-C", "work", "commit", "-q", "--allow-empty", "-m", "first"]));
-}
-
-fn push(place: &Place, args: &[&str]) -> Output {
-    place.git(&[&["-C", "work", "push", "-q", "origin"], args].concat())
-}
-
-#[test]
-fn push_hook_shows_what_is_new() {
-    if !has("git") {
-        return;
-    }
-    let place = replying("Why this file?");
-    prepare_push(&place);
-    let asked = |n: usize| {
-        let requests = place.server.requests();
-        assert_eq!(requests.len(), n);
-        prompt(&requests[n - 1])
-    };
-    let pushed = push(&place, &["main"]);
-    succeeds(&pushed);
-    assert!(String::from_utf8_lossy(&pushed.stderr).contains("Why this file?"));
-    assert!(asked(1).contains("first"));
-    place.write("work/file", "x\n");
-    succeeds(&place.git(&["-C", "work", "add", "file"]));
-    succeeds(&place.git(&["-C", "work", "commit", "-q", "-m", "Add one file"]));
-    succeeds(&push(&place, &["main"]));
-    let second = asked(2);
-    assert!(second.contains("Add one file") && second.contains("1 file changed"));
-    assert!(!second.contains("first") && !second.contains("refs/heads"));
-    // Nothing new, a new branch without commits of its own, and a deletion.
-    succeeds(&push(&place, &["main"]));
-    succeeds(&push(&place, &["main:other"]));
-    let deleted = push(&place, &["--delete", "other"]);
-    succeeds(&deleted);
-    assert_eq!(String::from_utf8(deleted.stderr).unwrap(), "");
-    asked(2);
-    // A history that was rewritten.
-    succeeds(&place.git(&["-C", "work", "commit", "-q", "--amend", "-m", "Rewritten"]));
-    succeeds(&push(&place, &["--force", "main"]));
-    assert!(asked(3).contains("Rewritten"));
-}
-
-#[test]
-fn push_hook_takes_3000_commits() {
-    if !has("git") {
-        return;
-    }
-    let place = replying("Why so many?");
-    prepare_push(&place);
-    let commit = |n: usize| {
-        let subject = format!("Commit {n} {}", "of many ".repeat(10));
-        let (mark, length) = (n + 1, subject.len());
-        format!(
-            "commit refs/heads/many\nmark :{mark}\ncommitter Me <me@example.com> {n} +0000\ndata {length}\n{subject}\n"
-        )
-    };
-    let history: String = (0..3000).map(commit).collect();
-    place.write("history", history);
-    let imported = place
-        .command("git")
-        .args(["-C", "work", "fast-import", "--quiet"])
-        .stdin(File::open(place.path("history")).unwrap())
-        .output();
-    succeeds(&imported.unwrap());
-    succeeds(&push(&place, &["many"]));
-    let prompt = prompt(&place.server.request());
-    assert!(prompt.contains("Commit 0 ") && prompt.contains("Commit 2999 "));
-    assert!(prompt.len() > 200_000);
-}
-
-#[test]
-fn push_hook_never_blocks_a_push() {
-    if !has("git") {
-        return;
-    }
-    for place in REPLIES.map(replying).into_iter().chain(FAILURES.map(failing)) {
-        prepare_push(&place);
-        succeeds(&push(&place, &["main"]));
     }
 }
 
@@ -417,6 +354,32 @@ fn receipt_becomes_json() {
 }
 
 #[test]
+fn condition_holds_if_the_answer_is_true() {
+    if !has("git") || !has("jq") {
+        return;
+    }
+    let script = block("A condition", "sh");
+    let run = |place: &Place| {
+        succeeds(&place.git(&["init", "-q"]));
+        place.write("file", "content of the file\n");
+        succeeds(&place.git(&["add", "file"]));
+        place.write("answer.json", block("A condition", "json"));
+        succeeds(&place.run("sh", &script, &[]))
+    };
+    let place = replying(r#"{"answer": true}"#);
+    assert_eq!(run(&place), "Add a line to CHANGELOG.md.\n");
+    let request = place.server.request();
+    assert!(prompt(&request).contains("+content of the file\n\nDoes this"));
+    assert_eq!(request.json()["output_config"]["format"]["schema"]["required"], json!(["answer"]));
+    for reply in REPLIES.into_iter().chain([r#"{"answer": false}"#, "{}"]) {
+        assert_eq!(run(&replying(reply)), "", "{reply}");
+    }
+    for failure in FAILURES {
+        assert_eq!(run(&failing(failure)), "", "{failure}");
+    }
+}
+
+#[test]
 fn fenced_code_is_taken_out_of_a_reply() {
     let script = block("Fenced code", "sh");
     for (reply, code) in [
@@ -449,8 +412,11 @@ fn conversation_is_kept() {
     for reply in REPLIES {
         let place = replying(reply);
         let shown = succeeds(&place.run("sh", &script, &["What is \"it\"?"]));
-        let is_control = |c: char| c.is_control() && c != '\n' && c != '\t';
-        assert_eq!(shown, with_newline(reply).replace(is_control, "?"));
+        let is_unsafe = |c: char| {
+            c.is_control() && c != '\n' && c != '\t'
+                || "\u{202e}\u{2066}\u{200b}\u{feff}".contains(c)
+        };
+        assert_eq!(shown, with_newline(reply).replace(is_unsafe, "?"));
         assert_eq!(succeeds(&place.run("sh", &script, &["--version"])), shown);
         assert_eq!(
             place.server.requests()[1].json()["messages"],
@@ -484,6 +450,7 @@ fn wrapper_sets_defaults() {
     assert_eq!(requests[0].json()["temperature"], json!(0));
     assert_eq!(requests[1].json()["temperature"], json!(1));
     assert_eq!(prompt(&requests[1]), "-x  \"y\"");
+    assert_eq!(run(&place, &["--top-p", "1", "x"]).status.code(), Some(2));
     for reply in REPLIES {
         assert_eq!(succeeds(&run(&replying(reply), &["x"])), with_newline(reply));
     }
@@ -530,8 +497,8 @@ fn vim_filters_the_text() {
     if !has("vim") {
         return;
     }
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let section = readme.split("\n### vim\n").nth(1).unwrap();
+    let pages = pages();
+    let section = pages.split("\n## vim\n").nth(1).unwrap();
     let calls: Vec<&str> = section.split('`').filter(|code| code.starts_with(':')).collect();
     let vim = |place: &Place, commands: &[&str]| {
         place.write("text", "some\ntekst\n");
@@ -598,6 +565,7 @@ fn temporary_failures_are_tried_again_later() {
         prepare(&place);
         succeeds(&place.run("sh", &script, &[]));
         assert_eq!(place.read("summary.txt"), with_newline(reply));
+        assert_eq!(place.server.request().header("cf-aig-cache-ttl"), Some("3600"));
     }
     for failure in FAILURES {
         let place = failing(failure);
