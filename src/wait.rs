@@ -43,43 +43,49 @@ pub fn wait_for_any(fds: &mut [PollFd], until: impl Into<Option<Instant>>) -> io
     }
 }
 
-/// A file whose reads and writes wait until they are possible, though a process that shares its
-/// descriptor has set it not to block.
+/// Reads `file` to its end, or to one byte more than `max`, into memory that is not touched before.
+///
+/// # Errors
+/// Those of reading, except that a descriptor which would block is waited for: a process that shares
+/// it may have set it so.
+pub fn read_to_end(mut file: &File, max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    blocking(file, PollFlags::IN, || {
+        let room = max + 1 - bytes.len();
+        // What has been read is in `bytes`, also after an error.
+        (&mut file).take(room as u64).read_to_end(&mut bytes)
+    })?;
+    Ok(bytes)
+}
+
+/// A file whose writes wait until they are possible, as [`read_to_end`] does.
 #[derive(Debug)]
 pub struct BlockingFile(pub File);
 
-impl BlockingFile {
-    fn retry(
-        &mut self,
-        events: PollFlags,
-        mut operation: impl FnMut(&mut File) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let mut pause = Duration::ZERO;
-        loop {
-            match operation(&mut self.0) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    wait_for(&self.0, events, None)?;
-                    // Some descriptors are always ready, and still would block.
-                    thread::sleep(mem::replace(&mut pause, PAUSE));
-                }
-                result => return result,
-            }
-        }
-    }
-}
-
-impl Read for BlockingFile {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.retry(PollFlags::IN, |file| file.read(buffer))
-    }
-}
-
 impl Write for BlockingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.retry(PollFlags::OUT, |file| file.write(bytes))
+        blocking(&self.0, PollFlags::OUT, || (&self.0).write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+fn blocking<T>(
+    file: &File,
+    events: PollFlags,
+    mut operation: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let mut pause = Duration::ZERO;
+    loop {
+        match operation() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                wait_for(file, events, None)?;
+                // Some descriptors are always ready, and still would block.
+                thread::sleep(mem::replace(&mut pause, PAUSE));
+            }
+            result => return result,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -12,7 +12,7 @@ use memchr::memmem;
 
 use crate::error::Redacted;
 use crate::output::stderr::reason;
-use crate::wait::BlockingFile;
+use crate::wait::read_to_end;
 
 /// Far more than any token has: a wrong file is not read to its end.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
@@ -69,10 +69,8 @@ impl Token {
             !is_stdin(&metadata),
             "{source} is standard input; the token must not get into the prompt"
         );
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(cannot_read)?;
-        let mut file = BlockingFile(file).take(MAX_TOKEN_BYTES as u64 + 1);
-        file.read_to_end(&mut bytes).map_err(cannot_read)?;
+        let bytes = File::open(path).and_then(|file| read_to_end(&file, MAX_TOKEN_BYTES));
+        let bytes = bytes.map_err(cannot_read)?;
         ensure!(bytes.len() <= MAX_TOKEN_BYTES, "{source} is larger than 64 KB, which no token is");
         let token = Token::new(&String::from_utf8_lossy(&bytes), &source)?;
         let mode = metadata.permissions().mode() & 0o7777;

@@ -1,7 +1,7 @@
 //! Bytes and text from files and standard input: how much and how long.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use rustix::io::ioctl_fionread;
 
 use crate::output::stderr::{Reporter, reason};
 use crate::utf8::{decode, is_blank, without_trailing_line_breaks};
-use crate::wait::{BlockingFile, wait_for};
+use crate::wait::{read_to_end, wait_for};
 
 /// The most that one request can hold, in bytes: the API answers more than 32 MB with 413.
 pub const MAX_REQUEST_BYTES: usize = 32_000_000;
@@ -44,12 +44,8 @@ pub fn name(path: &Path, option: &str) -> String {
 pub fn bytes(path: &Path, option: &str) -> anyhow::Result<Vec<u8>> {
     let name = name(path, option);
     let file = if path == "-" { stdin() } else { File::open(path) };
-    let mut bytes = Vec::new();
-    // One byte more tells that there is too much.
-    file.and_then(|file| {
-        BlockingFile(file).take(MAX_REQUEST_BYTES as u64 + 1).read_to_end(&mut bytes)
-    })
-    .map_err(|error| cannot_read(&name, &error))?;
+    let bytes = file.and_then(|file| read_to_end(&file, MAX_REQUEST_BYTES));
+    let bytes = bytes.map_err(|error| cannot_read(&name, &error))?;
     ensure!(bytes.len() <= MAX_REQUEST_BYTES, "{name} is larger than 32 MB, the API's limit");
     Ok(bytes)
 }
