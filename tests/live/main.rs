@@ -57,10 +57,11 @@ fn settings(arguments: &[String]) -> Option<Settings> {
 
 /// `cargo test NAME` and `cargo test -- --list` mean the tests of other targets, and must not cost anything.
 fn is_meant(arguments: &[String]) -> bool {
-    let mut filters = arguments.iter().enumerate().filter(|(at, argument)| {
-        let is_value = *at > 0 && arguments[at - 1].starts_with("--");
-        !argument.starts_with('-') && !is_value
-    });
-    let is_listed = arguments.iter().any(|argument| argument == "--list");
-    !is_listed && filters.all(|(_, filter)| filter == "live")
+    const WITH_VALUE: [&str; 6] =
+        ["--record", "--skip", "--test-threads", "--format", "--color", "--logfile"];
+    let is_value = |at: usize| at > 0 && WITH_VALUE.contains(&arguments[at - 1].as_str());
+    let is_filter = |at: usize, argument: &str| !argument.starts_with('-') && !is_value(at);
+    arguments.iter().enumerate().all(|(at, argument)| {
+        argument != "--list" && (argument == "live" || !is_filter(at, argument))
+    })
 }

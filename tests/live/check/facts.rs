@@ -198,10 +198,11 @@ fn usage(call: &Call, name: &str) -> u64 {
     message(call).0["usage"][name].as_u64().unwrap_or(0)
 }
 
-fn stop_reason(believed: &'static str) -> impl Fn(&Call) -> Finding {
+fn stop_reason(believed: &'static str, exit: i32) -> impl Fn(&Call) -> Finding {
     move |call| {
-        let reason = message(call).0["stop_reason"].to_string();
-        found(reason.trim_matches('"') == believed, format!("{reason}, {}", how_it_ended(call)))
+        let reason = message(call).0["stop_reason"].clone();
+        let is_so = reason == believed && call.exit == Some(exit);
+        found(is_so, format!("{reason}, {}", how_it_ended(call)))
     }
 }
 
@@ -260,30 +261,50 @@ fn examples() -> Vec<Probe> {
 }
 
 fn stream_facts(probe: Probe) -> Probe {
+    const DOCUMENTED: [&str; 6] = [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ];
+    fn kind(data: &Value) -> &str {
+        data["type"].as_str().unwrap_or("no type")
+    }
     probe
-        .relies("Content-Type text/event-stream", header("content-type", |value| value.starts_with("text/event-stream")))
-        .relies("message_start, content_block_start, deltas, content_block_stop, message_delta, message_stop", |call| {
-            let mut names: Vec<String> = events(call).into_iter().map(|(_, data)| data["type"].as_str().unwrap_or("none").to_owned()).collect();
-            names.retain(|name| name != "ping");
-            names.dedup();
-            let documented = ["message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop"];
-            found(names == documented, names.join(", "))
-        })
-        .expects("each event is named as its data's type, lines end in LF, no padding", |call| {
-            let body = call.exchange.body();
+        .relies(
+            "Content-Type text/event-stream",
+            header("content-type", |value| value.starts_with("text/event-stream")),
+        )
+        .relies("the documented events in their order", |call| {
             let events = events(call);
-            let unnamed = events.iter().filter(|(name, data)| data["type"] != name.as_str()).count();
-            let padded = events.iter().filter(|(_, data)| data.get("p").is_some()).count();
-            let pings = events.iter().filter(|(_, data)| data["type"] == "ping").count();
-            let line_end = if body.contains('\r') { "CRLF" } else { "LF" };
-            let came = format!("{} events, {pings} pings, {unnamed} not named so, {padded} padded, {line_end}", events.len());
+            let mut kinds: Vec<&str> = events.iter().map(|(_, data)| kind(data)).collect();
+            kinds.retain(|kind| *kind != "ping");
+            kinds.dedup();
+            found(kinds == DOCUMENTED, kinds.join(", "))
+        })
+        .expects("each event is named as its type, lines end in LF, no padding", |call| {
+            let events = events(call);
+            let count = |is_so: &dyn Fn(&str, &Value) -> bool| {
+                events.iter().filter(|(name, data)| is_so(name, data)).count()
+            };
+            let unnamed = count(&|name, data| kind(data) != name);
+            let padded = count(&|_, data| data.get("p").is_some());
+            let pings = count(&|_, data| kind(data) == "ping");
+            let line_end = if call.exchange.body().contains('\r') { "CRLF" } else { "LF" };
+            let came = format!(
+                "{} events, {pings} pings, {unnamed} with another name, {padded} padded, {line_end}",
+                events.len()
+            );
             found(unnamed == 0 && padded == 0 && line_end == "LF", came)
         })
-        .expects("the stop reason and the usage come with message_delta", |call| {
+        .expects("stop reason and usage come with message_delta", |call| {
             let events = events(call);
-            let delta = events.iter().find(|(_, data)| data["type"] == "message_delta");
+            let delta = events.iter().find(|(_, data)| kind(data) == "message_delta");
             let delta = delta.map(|(_, data)| data.clone()).unwrap_or_default();
-            found(delta["delta"]["stop_reason"].is_string() && delta["usage"]["output_tokens"].is_u64(), delta.to_string())
+            let has_reason = delta["delta"]["stop_reason"].is_string();
+            found(has_reason && delta["usage"]["output_tokens"].is_u64(), delta.to_string())
         })
 }
 
@@ -304,7 +325,7 @@ fn message_probe() -> Probe {
         .expects("a bare Message, not wrapped", |call| {
             found(!message(call).1, if message(call).1 { "wrapped" } else { "bare" })
         })
-        .relies("the stop reason end_turn, exit 0", stop_reason("end_turn"));
+        .relies("the stop reason end_turn, exit 0", stop_reason("end_turn", 0));
     let schema: Value = serde_json::from_str(OUTPUT_SCHEMA).expect("JSON");
     for (name, rule) in schema["properties"].as_object().expect("properties").clone() {
         // The published rule for usage allows no more than two counts; more do come.
@@ -344,7 +365,7 @@ fn parameters() -> Probe {
 fn stop_sequence() -> Probe {
     let options = ["--json", "--max-tokens", "64", "--param", r#"stop_sequences=[" 7"]"#];
     Probe::new("a property that the schema does not name", &[&options[..], &["-n", COUNT]].concat())
-        .relies("stop_sequences ends the reply, exit 0", stop_reason("stop_sequence"))
+        .relies("stop_sequences ends the reply, exit 0", stop_reason("stop_sequence", 0))
 }
 
 fn prefill() -> Probe {
@@ -439,8 +460,7 @@ fn refusals() -> Vec<Probe> {
 fn limits() -> Vec<Probe> {
     vec![
         Probe::new("the token limit", &["--json", "--max-tokens", "4", "-n", COUNT])
-            .relies("the stop reason max_tokens", stop_reason("max_tokens"))
-            .relies("exit 5", |call| found(call.exit == Some(5), how_it_ended(call))),
+            .relies("the stop reason max_tokens, exit 5", stop_reason("max_tokens", 5)),
         Probe::new("max_tokens 8,193", &["--max-tokens", "8193", "-n", YES])
             .expects("accepted, though the catalogue says 8,192", accepted),
         Probe::body("an image of 6 MB", &json!({
