@@ -49,9 +49,10 @@ pub struct Args {
     ///
     /// Standard input is read to its end unless it is a terminal or -n is given, and comes
     /// first. A word - puts it in another place, with a blank line between it and the words
-    /// on either side, and must not be empty: nothing is sent then. From the first word on,
-    /// nothing is an option. Any FILE that is read, except that of --token-file, may be -
-    /// as well. Standard input can be used only once.
+    /// on either side, and must not be empty: nothing is sent then. Options come before the
+    /// first word; after it, an argument that starts with a dash is an error. Any FILE that is
+    /// read, except that of --token-file, may be - as well. Standard input can be used only
+    /// once.
     pub prompt: Vec<OsString>,
 
     /// Model to use [default: anthropic/claude-haiku-4.5]
@@ -78,7 +79,8 @@ pub struct Args {
 
     /// Maximum number of tokens to generate [default: 8192]
     ///
-    /// A reply that reaches this limit is still printed; the exit status is 5.
+    /// A reply that reaches this limit is still printed; the exit status is 5. 8192 is the
+    /// maximum in Cloudflare's catalogue; the model itself may take more.
     #[arg(long, value_name = "N", value_parser = positive_integer, allow_negative_numbers = true, help_heading = MODEL)]
     pub max_tokens: Option<u64>,
 
