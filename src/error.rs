@@ -1,14 +1,17 @@
 //! Errors that are not the caller's mistake: exit status, whether to retry, and the line that explains them.
 
 use std::fmt;
-use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The most of a server's message that is shown: enough for a sentence or two.
 const MAX_SERVER_CHARS: usize = 300;
 
-/// A shorter beginning of the token at the end of a text is taken for ordinary words.
-const MIN_PARTIAL_TOKEN_CHARS: usize = 4;
+/// A shorter token may well be part of an innocent text.
+const MIN_SECRET_CHARS: usize = 8;
+
+/// A shorter beginning of a token at the end of a text is taken for ordinary words.
+const MIN_PARTIAL_SECRET_CHARS: usize = 4;
 
 /// How the program ends. The contract gives each number its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +48,10 @@ pub enum Retry {
 pub struct Error {
     pub status: ExitStatus,
     pub retry: Retry,
-    /// The API token is to be checked.
-    pub is_about_token: bool,
+    /// The API token is to be checked; what to say after its source.
+    pub token_advice: Option<&'static str>,
     message: String,
-    server_message: Option<Redacted>,
+    server_message: Option<String>,
     advice: Vec<String>,
 }
 
@@ -57,7 +60,7 @@ impl Error {
         Error {
             status,
             retry: Retry::Never,
-            is_about_token: false,
+            token_advice: None,
             message: message.into(),
             server_message: None,
             advice: Vec::new(),
@@ -77,8 +80,8 @@ impl Error {
     }
 
     /// Adds what the server said, after the message and a colon.
-    pub fn server_message(self, words: Redacted) -> Self {
-        Error { server_message: Some(words), ..self }
+    pub fn server_message(self, words: impl Into<String>) -> Self {
+        Error { server_message: Some(words.into()), ..self }
     }
 
     /// Adds what to do about it, after a semicolon.
@@ -92,7 +95,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         if let Some(words) = &self.server_message {
-            write!(f, ": {}", words.shortened(MAX_SERVER_CHARS))?;
+            write!(f, ": {}", shorten(words, MAX_SERVER_CHARS))?;
         }
         for advice in &self.advice {
             write!(f, "; {advice}")?;
@@ -108,65 +111,70 @@ pub fn exit_status(error: &anyhow::Error) -> ExitStatus {
     error.downcast_ref::<Error>().map_or(ExitStatus::Usage, |error| error.status)
 }
 
-/// Text from a server without the token. An [`Error`] takes a server's words only as this type,
-/// so that a forgotten redaction does not compile.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Redacted(String);
+/// The API token, and what else may be one.
+static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-impl Redacted {
-    /// Replaces `secret` in `text`, also if white space, control characters, backslashes or the
-    /// semicolon between two joined messages split it, or the end of the text cuts it off.
-    pub fn new(text: &str, secret: &str) -> Redacted {
-        let mut redacted = String::with_capacity(text.len());
-        let mut kept_to = 0;
-        for range in occurrences(text, secret) {
-            redacted.push_str(&text[kept_to..range.start]);
-            redacted.push_str("[redacted]");
-            kept_to = range.end;
-        }
-        redacted.push_str(&text[kept_to..]);
-        Redacted(redacted)
-    }
-
-    /// The text on one line: each run of white space as one space, at most `max` characters.
-    pub fn shortened(&self, max: usize) -> String {
-        shorten(&self.0, max)
+/// Hides `secret` from now on: no line on standard error repeats it.
+pub fn hide(secret: &str) {
+    let secret: String = secret.chars().filter(|c| is_significant(*c)).collect();
+    let mut secrets = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
+    if secret.chars().count() >= MIN_SECRET_CHARS && !secrets.contains(&secret) {
+        secrets.push(secret);
     }
 }
 
-/// Where `secret` stands in `text`, in bytes, ignoring what may split it.
-fn occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
-    let is_significant = |c: char| !(c.is_whitespace() || c.is_control() || ";\\".contains(c));
-    let secret: Vec<char> = secret.chars().filter(|c| is_significant(*c)).collect();
-    let Some(first) = secret.first() else {
-        return Vec::new();
+/// `text` with what is to be hidden replaced.
+pub fn redact(text: &str) -> String {
+    let secrets = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
+    secrets.iter().fold(text.to_owned(), |text, secret| without(&text, secret))
+}
+
+/// `text` without `secret`, also if white space, control characters, backslashes or the punctuation
+/// between two joined messages split it, or the end of a line cuts it off.
+fn without(text: &str, secret: &str) -> String {
+    let Some(first) = secret.chars().next() else {
+        return text.into();
     };
-    let mut found: Vec<Range<usize>> = Vec::new();
-    for (start, _) in text.match_indices(*first) {
-        if found.last().is_some_and(|last| start < last.end) {
+    let mut redacted = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(first) {
+        let found = &rest[start..];
+        let end = end_of(found, secret);
+        redacted.push_str(&rest[..start]);
+        redacted.push_str(if end.is_some() { "[redacted]" } else { &found[..first.len_utf8()] });
+        rest = &found[end.unwrap_or(first.len_utf8())..];
+    }
+    redacted + rest
+}
+
+/// Where `secret` ends, if `text` begins with it.
+fn end_of(text: &str, secret: &str) -> Option<usize> {
+    let mut expected = secret.chars();
+    let (mut matched, mut end, mut cut_off) = (0, 0, None);
+    for (at, c) in text.char_indices() {
+        if c == '\n' && matched >= MIN_PARTIAL_SECRET_CHARS {
+            cut_off = Some(end);
+        }
+        if !is_significant(c) {
             continue;
         }
-        let mut rest = text[start..].char_indices().filter(|(_, c)| is_significant(*c));
-        let mut matched = 0;
-        let mut end = start;
-        let differs = secret.iter().any(|expected| match rest.next() {
-            Some((at, c)) if c == *expected => {
-                matched += 1;
-                end = start + at + c.len_utf8();
-                false
-            }
-            Some(_) => true,
-            None => matched < MIN_PARTIAL_TOKEN_CHARS,
-        });
-        if !differs {
-            found.push(start..end);
+        match expected.next() {
+            None => return Some(end),
+            Some(known) if known == c => (matched, end) = (matched + 1, at + c.len_utf8()),
+            Some(_) => return cut_off,
         }
     }
-    found
+    if matched >= MIN_PARTIAL_SECRET_CHARS { Some(end) } else { cut_off }
 }
 
-/// `text` on one line: each run of white space as one space, at most `max` characters.
+/// Whether a secret is known by `c`, and not split by it.
+fn is_significant(c: char) -> bool {
+    !(c.is_whitespace() || c.is_control() || ";:\\".contains(c))
+}
+
+/// `text` redacted and on one line: each run of white space as one space, at most `max` characters.
 pub fn shorten(text: &str, max: usize) -> String {
+    let text = redact(text);
     let mut line = String::new();
     let mut length = 0;
     for word in text.split_whitespace() {
@@ -209,7 +217,7 @@ mod tests {
     #[test]
     fn the_line_is_message_server_message_and_advice() {
         let error = Error::rejected("HTTP 404")
-            .server_message(Redacted::new("no such\nmodel", "token"))
+            .server_message("no such\nmodel")
             .advice("check --model")
             .advice("or give up");
         assert_eq!(error.to_string(), "HTTP 404: no such model; check --model; or give up");
@@ -226,12 +234,11 @@ mod tests {
 
     #[test]
     fn long_server_messages_are_shortened_after_redaction() {
+        hide("s3cret-token");
         for padding in 290..300 {
-            let text = format!("{}secret-token", "x".repeat(padding));
-            let line = Error::rejected("HTTP 400")
-                .server_message(Redacted::new(&text, "secret-token"))
-                .to_string();
-            assert!(!line.contains("sec"), "{line}");
+            let text = format!("{}s3cret-token", "x".repeat(padding));
+            let line = Error::rejected("HTTP 400").server_message(text).to_string();
+            assert!(!line.contains("s3c"), "{line}");
             assert!(line.chars().count() <= 311, "{line}");
         }
     }
@@ -243,6 +250,11 @@ mod tests {
             ("se/cretse/cret", "[redacted][redacted]"),
             ("a s e/\n\tc\u{0}ret z", "a [redacted] z"),
             ("a se/; cret", "a [redacted]"),
+            ("se/c: ret: z", "[redacted]: z"),
+            ("a se/c;\n(code 1)", "a [redacted];\n(code 1)"),
+            ("a se/c;\nre;\nz", "a [redacted];\nz"),
+            ("a se/c;\nrx", "a [redacted];\nrx"),
+            ("a se/c; rx", "a se/c; rx"),
             (r"a se\/cret", "a [redacted]"),
             ("sse/cret", "s[redacted]"),
             ("a se/cre", "a [redacted]"),
@@ -252,9 +264,9 @@ mod tests {
             ("é", "é"),
             ("", ""),
         ] {
-            assert_eq!(Redacted::new(text, "se/cret").0, expected, "{text:?}");
+            assert_eq!(without(text, "se/cret"), expected, "{text:?}");
         }
-        assert_eq!(Redacted::new("a", "").0, "a");
+        assert_eq!(without("a", ""), "a");
     }
 
     #[test]

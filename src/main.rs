@@ -56,7 +56,9 @@ use response::{Reading, Reply};
 fn main() -> ExitCode {
     block_file_size_signal();
     let mut summary = None;
-    let result = match cli::parse(env::args_os().collect()) {
+    let arguments: Vec<_> = env::args_os().collect();
+    endpoint::hide_token(&arguments, &environment::variable);
+    let result = match cli::parse(arguments) {
         Ok(Invocation::Call(args)) => run(&args, &mut summary),
         Ok(Invocation::Print(text)) => output::print(&text).map_err(Into::into),
         Err(error) => Err(error),
@@ -92,19 +94,16 @@ fn run(args: &Args, summary: &mut Option<String>) -> anyhow::Result<()> {
     let request = Request::new(args, stream, input)?;
     endpoint.token.check_absent(&request.body)?;
     let limits = Limits { started: Instant::now(), timeout: args.timeout, retries: args.retries };
-    let reading = Reading {
-        format: OutputFormat::new(args.json, request.stream),
-        stream: request.stream,
-        token: &endpoint.token,
-    };
+    let format = OutputFormat::new(args.json, request.stream);
+    let reading = Reading { format, stream: request.stream };
     let mut reply = Reply::new(args.schema.is_some());
     let result = call(&endpoint, &request, limits, &reporter, |response| {
         response::read(response, reading, &mut output, &mut reply)
     });
     reporter.progress.stop();
-    *summary = reporter.verbose(|| reply.summary(limits.started));
+    *summary = reporter.verbose(|| reply.summary(limits.started, result.is_err()));
     result?;
-    let verdict = reply.verdict(reading.format, &endpoint.token);
+    let verdict = reply.verdict(format, &request.body);
     output.finish(verdict.is_ok())?;
     Ok(verdict?)
 }

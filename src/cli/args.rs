@@ -198,7 +198,7 @@ pub struct Args {
     pub header: Vec<OsString>,
 
     /// Cloudflare account ID
-    #[arg(long, value_name = "ID", value_parser = identifier, help_heading = CONNECTION)]
+    #[arg(long, value_name = "ID", help_heading = CONNECTION)]
     pub account_id: Option<String>,
 
     /// Read the API token from FILE

@@ -1,14 +1,17 @@
 //! Where the request goes and with which headers, from options and environment variables.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use ureq::http::{HeaderName, HeaderValue, Uri, header};
 
 use super::proxy::{self, Proxy};
-use super::token::Token;
+use super::token::{MAX_TOKEN_BYTES, Token};
 use crate::cli::args::{self, Args};
 use crate::utf8::argument;
 
@@ -36,6 +39,9 @@ const RESERVED: [&str; 9] = [
 
 const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "set-cookie"];
 const CREDENTIAL_SUFFIXES: [&str; 4] = ["-key", "-token", "-secret", "-authorization"];
+
+/// How newer API tokens and the global keys begin.
+const TOKEN_PREFIXES: [&[u8]; 3] = [b"cfut_", b"cfat_", b"cfk_"];
 
 /// Where the request goes, and what it carries beside the body.
 #[derive(Debug)]
@@ -123,12 +129,6 @@ pub fn preview(args: &Args, stream: bool, variables: Variables) -> anyhow::Resul
         .iter()
         .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
     lines.extend(headers);
-    // A header may hold what the variable holds.
-    if let Some(token) =
-        variables(TOKEN).and_then(|text| Token::new(&text.to_string_lossy(), TOKEN).ok())
-    {
-        lines = lines.iter().map(|line| token.redact(line).shortened(usize::MAX)).collect();
-    }
     Ok(lines)
 }
 
@@ -159,14 +159,43 @@ fn url(base_url: &BaseUrl, account: &str) -> String {
 
 fn account(args: &Args, variables: Variables) -> anyhow::Result<Option<String>> {
     match (&args.account_id, variables(ACCOUNT)) {
-        (Some(id), _) => Ok(Some(id.clone())),
-        (None, Some(id)) => identifier(ACCOUNT, &id).map(Some),
+        (Some(id), _) => account_id("--account-id", id.as_ref()).map(Some),
+        (None, Some(id)) => account_id(ACCOUNT, &id).map(Some),
         (None, None) => Ok(None),
     }
 }
 
-fn identifier(name: &str, value: &OsString) -> anyhow::Result<String> {
+/// An account ID becomes part of the URL, which is no place for a token.
+fn account_id(name: &str, value: &OsStr) -> anyhow::Result<String> {
+    let is_token = TOKEN_PREFIXES.iter().any(|prefix| value.as_bytes().starts_with(prefix));
+    ensure!(!is_token, "{name} holds an API token, not an account ID");
+    identifier(name, value)
+}
+
+fn identifier(name: &str, value: &OsStr) -> anyhow::Result<String> {
     args::identifier(&value.to_string_lossy()).map_err(|rule| anyhow!("{name} {rule}"))
+}
+
+/// Hides the token from every line on standard error, also if the call never comes so far as to read
+/// it. A file that is not a regular one is left alone: what a pipe delivers, it delivers once.
+pub fn hide_token(arguments: &[OsString], variables: Variables) {
+    let by_option = arguments.iter().enumerate().filter_map(|(at, argument)| {
+        match argument.as_bytes().strip_prefix(b"--token-file")? {
+            [] => arguments.get(at + 1).cloned(),
+            [b'=', path @ ..] => Some(OsStr::from_bytes(path).into()),
+            _ => None,
+        }
+    });
+    for path in by_option.chain(variables(TOKEN_FILE)).map(PathBuf::from) {
+        if path.is_file()
+            && let Ok(file) = File::open(path)
+        {
+            let mut text = String::new();
+            let _ = file.take(MAX_TOKEN_BYTES as u64).read_to_string(&mut text);
+            let _ = Token::new(&text, TOKEN_FILE);
+        }
+    }
+    let _ = Token::new(&variables(TOKEN).unwrap_or_default().to_string_lossy(), TOKEN);
 }
 
 fn has_token(args: &Args, variables: Variables) -> bool {

@@ -19,7 +19,7 @@ use crate::request::Request;
 use endpoint::Endpoint;
 pub use retry::RetryHeaders;
 use status::Status;
-pub use transport::{Limits, Response};
+pub use transport::{Head, Limits, Response};
 
 /// Sends the request until `read` has made something of a response, or an error is final.
 ///
@@ -65,11 +65,8 @@ pub fn call<T>(
 
 /// Adds what is only known, or only worth saying, once the error is final.
 fn explain(mut error: Error, endpoint: &Endpoint, retries: u32, limits: Limits) -> Error {
-    if error.is_about_token {
-        let source = &endpoint.token.source;
-        error = error.advice(format!(
-            "check the token in {source}: it needs the permission Workers AI Read"
-        ));
+    if let Some(advice) = error.token_advice {
+        error = error.advice(format!("check the token in {}{advice}", endpoint.token.source));
     }
     if let Retry::After(delay) = error.retry {
         let too_long = if delay >= limits.left() { ", longer than --timeout leaves" } else { "" };

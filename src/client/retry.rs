@@ -50,12 +50,12 @@ impl RetryHeaders {
         }
     }
 
-    /// How a response with this status is retried, if `is_temporary` or the server says so.
-    pub fn retry(self, status: u16, is_temporary: bool) -> Retry {
+    /// How an error is retried, if `is_temporary` or the server says so.
+    pub fn retry(self, is_rate_limit: bool, is_temporary: bool) -> Retry {
         match (self.should_retry.unwrap_or(is_temporary), self.delay) {
             (false, _) => Retry::Never,
             (true, Some(delay)) => Retry::After(delay),
-            (true, None) if status == 429 => Retry::RateLimitBackoff,
+            (true, None) if is_rate_limit => Retry::RateLimitBackoff,
             (true, None) => Retry::Backoff,
         }
     }
@@ -157,18 +157,18 @@ mod tests {
 
     #[test]
     fn x_should_retry_decides_if_present() {
-        for (list, status, is_temporary, expected) in [
-            (&[][..], 503, true, Retry::Backoff),
-            (&[], 429, true, Retry::RateLimitBackoff),
-            (&[], 400, false, Retry::Never),
-            (&[("x-should-retry", "true")], 400, false, Retry::Backoff),
-            (&[("x-should-retry", "false")], 503, true, Retry::Never),
-            (&[("x-should-retry", "perhaps")], 503, true, Retry::Backoff),
-            (&[("retry-after", "2")], 429, true, Retry::After(ms(2000))),
-            (&[("retry-after", "2")], 400, false, Retry::Never),
+        for (list, is_rate_limit, is_temporary, expected) in [
+            (&[][..], false, true, Retry::Backoff),
+            (&[], true, true, Retry::RateLimitBackoff),
+            (&[], false, false, Retry::Never),
+            (&[("x-should-retry", "true")], false, false, Retry::Backoff),
+            (&[("x-should-retry", "false")], false, true, Retry::Never),
+            (&[("x-should-retry", "perhaps")], false, true, Retry::Backoff),
+            (&[("retry-after", "2")], true, true, Retry::After(ms(2000))),
+            (&[("retry-after", "2")], false, false, Retry::Never),
         ] {
-            let found = headers(list).retry(status, is_temporary);
-            assert_eq!(found, expected, "{list:?} {status}");
+            let found = headers(list).retry(is_rate_limit, is_temporary);
+            assert_eq!(found, expected, "{list:?} {is_rate_limit} {is_temporary}");
         }
     }
 }

@@ -10,12 +10,12 @@ use std::path::Path;
 use anyhow::{anyhow, ensure};
 use memchr::memmem;
 
-use crate::error::Redacted;
+use crate::error::hide;
 use crate::output::stderr::reason;
 use crate::wait::read_to_end;
 
 /// Far more than any token has: a wrong file is not read to its end.
-const MAX_TOKEN_BYTES: usize = 64 * 1024;
+pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// A shorter token may well be part of an innocent text.
 const MIN_DETECTED_BYTES: usize = 16;
@@ -28,12 +28,13 @@ pub struct Token {
 }
 
 impl Token {
-    /// Checks the text that `source` gave.
+    /// Checks the text that `source` gave. From then on no line on standard error shows it.
     ///
     /// # Errors
     /// Text that cannot be a token.
     pub fn new(text: &str, source: &str) -> anyhow::Result<Token> {
         let secret = text.trim_start_matches('\u{feff}').trim_matches(['\r', '\n']);
+        hide(secret);
         ensure!(!secret.is_empty(), "{source} is empty: no token found");
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_ ".contains(&byte);
         // At the end, the sign is padding.
@@ -85,11 +86,6 @@ impl Token {
     /// The Authorization header. The only way out of this type.
     pub fn bearer(&self) -> String {
         format!("Bearer {}", self.secret)
-    }
-
-    /// A server's words without the token, should it send it back.
-    pub fn redact(&self, text: &str) -> Redacted {
-        Redacted::new(text, &self.secret)
     }
 
     /// Checks that a request body, which the gateway logs, does not hold the token.

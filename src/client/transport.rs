@@ -42,9 +42,9 @@ pub struct Limits {
     pub retries: u32,
 }
 
-/// A response: what is known before its body, and the body.
-#[derive(Debug)]
-pub struct Response<R> {
+/// What is known of a response before its body.
+#[derive(Debug, Default)]
+pub struct Head {
     pub status: u16,
     /// Empty if the server does not say.
     pub content_type: String,
@@ -55,6 +55,17 @@ pub struct Response<R> {
     pub cache_status: Option<String>,
     /// `cf-aig-log-id`.
     pub log_id: Option<String>,
+    /// `cf-ray`.
+    pub ray: Option<String>,
+    /// `request-id`, the provider's.
+    pub request_id: Option<String>,
+    /// `cf-mitigated`: it is not the API that answers.
+    pub is_challenge: bool,
+}
+
+#[derive(Debug)]
+pub struct Response<R> {
+    pub head: Head,
     /// A read that fails says why in words for the user. InvalidData means that what has come is not
     /// what was sent.
     pub body: R,
@@ -150,15 +161,19 @@ pub fn send(
         false => Box::new(reader),
     };
     let is_known = is(&["", "identity", "gzip", "x-gzip"]);
-    Ok(Response {
+    let head = Head {
         status: head.status.as_u16(),
         content_type: text("content-type").unwrap_or_default().into(),
         unknown_encoding: (!is_known).then(|| encoding.into()),
         retry_headers: RetryHeaders::new(text),
         cache_status: text("cf-aig-cache-status").map(Into::into),
         log_id: text("cf-aig-log-id").map(Into::into),
-        body: Body { reader, host: endpoint.host.clone(), limits, watch: watch.clone() },
-    })
+        ray: text("cf-ray").map(Into::into),
+        request_id: text("request-id").map(Into::into),
+        is_challenge: text("cf-mitigated").is_some(),
+    };
+    let body = Body { reader, host: endpoint.host.clone(), limits, watch: watch.clone() };
+    Ok(Response { head, body })
 }
 
 /// One connection for one attempt, so that a retry never meets a stale one.
@@ -254,7 +269,7 @@ fn no_response(error: ureq::Error, endpoint: &Endpoint, limits: Limits, watch: &
                 ));
                 match words_of_page(words).trim() {
                     "" => error,
-                    words => error.server_message(endpoint.token.redact(words)),
+                    words => error.server_message(words),
                 }
             }
             (_, Some((_, status))) => lost(&format!("the proxy answered HTTP {status}")),

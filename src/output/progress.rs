@@ -16,6 +16,7 @@ use signal_hook::{flag, low_level};
 
 use super::atomic_file::BlockedSignals;
 use super::terminal::escape_controls;
+use crate::error::redact;
 use crate::wait::wait_for;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -98,7 +99,7 @@ impl State {
 
     fn show(&mut self, status: &str) {
         if is_in_foreground() && is_writable() {
-            let line = format!("haiku: {}", escape_controls(status, ""));
+            let line = format!("haiku: {}", escape_controls(&redact(status), ""));
             let line: String = line.chars().take(max_columns()).collect();
             write(&format!("{ERASE}{line}"));
             self.is_shown = true;

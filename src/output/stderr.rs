@@ -1,4 +1,4 @@
-//! Lines on standard error: each begins `haiku: `, and none can control a terminal.
+//! Lines on standard error: each begins `haiku: `, and none shows a secret or can control a terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::progress::Progress;
 use super::terminal::escape_controls;
 use crate::cli::args::Args;
+use crate::error::redact;
 
 /// What is reported beside errors.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ static FOLLOWS_TEXT: AtomicBool = AtomicBool::new(false);
 /// Writes one line, in one write. If standard error itself cannot be written, there is nobody to tell.
 pub fn line(text: &str) {
     let break_line = if FOLLOWS_TEXT.swap(false, Ordering::Relaxed) { "\n" } else { "" };
-    let line = format!("{break_line}haiku: {}\n", escape_controls(text, ""));
+    let line = format!("{break_line}haiku: {}\n", escape_controls(&redact(text), ""));
     let _ = io::stderr().write_all(line.as_bytes());
 }
 

@@ -1,24 +1,27 @@
-//! What a server answers instead of a reply: every error shape, what its status or code means, what to do.
+//! What a server answers instead of a reply: every shape of an error.
 
 use serde_json::{Map, Value};
 
-use super::json::{MAX_ERROR_BYTES, lenient_value};
-use crate::client::RetryHeaders;
-use crate::client::token::Token;
-use crate::error::{Error, ExitStatus, Redacted, words_of_page};
+use super::json::{Key, MAX_ERROR_BYTES, Object, completed, lenient_value};
+use crate::error::words_of_page;
 
 /// An error as a server reports it. Its words are whole: they are redacted before they are shortened.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ApiError {
-    message: String,
-    codes: Vec<i64>,
-    /// The `type`, such as `overloaded_error`.
-    pub kind: String,
+    messages: Vec<String>,
+    pub codes: Vec<i64>,
+    /// Each `type`, such as `overloaded_error`.
+    pub kinds: Vec<String>,
+    pub request_id: Option<String>,
+    /// There is no message, not even a page.
+    pub is_wordless: bool,
+    /// Cloudflare answers in place of its API.
+    pub is_challenge: bool,
 }
 
 impl ApiError {
     pub fn new(message: &str) -> ApiError {
-        ApiError { message: message.into(), ..ApiError::default() }
+        ApiError { messages: vec![message.into()], ..ApiError::default() }
     }
 
     /// The error in a body whose Content-Encoding was not asked for.
@@ -28,23 +31,52 @@ impl ApiError {
         ))
     }
 
-    /// Parses the body of an error: JSON of any known shape, or else a page or plain text.
+    /// Parses the body of an error, as much of it as came: JSON of any known shape, or else a page or
+    /// plain text.
     pub fn parse(body: &[u8]) -> ApiError {
         let body = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BYTES)]);
-        let Some(Value::Object(object)) = lenient_value(&body) else {
-            return ApiError::new(&words_of_page(&body));
-        };
+        let body = body.trim().trim_start_matches('\u{feff}');
         let mut error = ApiError::default();
-        for key in ["errors", "error"] {
-            object.get(key).into_iter().for_each(|value| error.add(value));
+        let cut = || lenient_value(&completed(body)).filter(|_| body.starts_with('{'));
+        let json = lenient_value(body).or_else(cut).filter(|json| !json.is_string());
+        match &json {
+            Some(value) => error.add(value),
+            None => error.add_message(&words_of_page(body)),
         }
-        if error.message.is_empty() {
-            error.add_object(&object);
-        }
-        if error.message.is_empty() {
-            error.message = body.into_owned();
+        if error.messages.is_empty() {
+            error.is_wordless = error.kinds.is_empty();
+            let words = error.kinds.last().cloned().or(json.map(|_| body.into()));
+            error.add_message(&words.unwrap_or_default());
         }
         error
+    }
+
+    /// The error that an object reports which might as well be a reply: in `errors` or `error`, if they
+    /// are more than an empty list, object or string, or as its state.
+    pub fn reported(object: &Object) -> Option<ApiError> {
+        let has_failed = object.get(Key::State).is_some_and(|state| state.get() == "\"Failed\"");
+        let says_something = |key| {
+            object.get(key).is_some_and(|json| {
+                json.get().len() > MAX_ERROR_BYTES
+                    || lenient_value(json.get()).is_some_and(|value| says_something(&value))
+            })
+        };
+        if !says_something(Key::Errors) && !says_something(Key::Error) {
+            return has_failed.then(|| ApiError::new("its state is Failed"));
+        }
+        let json = |key| object.get(key).map_or("null", |json| json.get());
+        Some(ApiError::parse(
+            format!(
+                r#"{{"code":{},"type":{},"request_id":{},"message":{},"errors":{},"error":{}}}"#,
+                json(Key::Code),
+                json(Key::Type),
+                json(Key::RequestId),
+                json(Key::Message),
+                json(Key::Errors),
+                json(Key::Error)
+            )
+            .as_bytes(),
+        ))
     }
 
     /// Adds a list of errors, one error, or a message.
@@ -60,152 +92,49 @@ impl ApiError {
     fn add_object(&mut self, object: &Map<String, Value>) {
         let text =
             |key: &str| object.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let code = object.get("code");
-        let code = code.and_then(|code| code.as_i64().or_else(|| code.as_str()?.parse().ok()));
+        let code = object.get("code").or(object.get("error_code"));
+        let code =
+            code.and_then(|code| code.as_i64().or_else(|| code.as_str()?.trim().parse().ok()));
         self.codes.extend(code);
-        if let Some(kind) = text("type") {
-            self.kind = kind.into();
-        }
+        self.kinds.extend(text("type").map(Into::into));
+        self.request_id = text("request_id").map(Into::into).or(self.request_id.take());
         // RFC 9457 has title and detail, some frameworks detail or msg alone.
         match (text("message").or(text("msg")), text("title"), text("detail")) {
             (Some(message), ..) => self.add_message(message),
-            (None, Some(title), Some(detail)) => self.add_message(&format!("{title}: {detail}")),
+            (None, Some(title), Some(detail)) => self.add_message(&format!("{title}:\n{detail}")),
             (None, Some(words), None) | (None, None, Some(words)) => self.add_message(words),
-            (None, None, None) => match object.get("detail") {
-                Some(detail) => self.add(detail),
-                None => self.add_message(&self.kind.clone()),
-            },
+            (None, None, None) => {
+                object.get("detail").into_iter().for_each(|detail| self.add(detail))
+            }
+        }
+        for key in ["errors", "error", "error_chain"] {
+            object.get(key).into_iter().for_each(|value| self.add(value));
         }
     }
 
     fn add_message(&mut self, message: &str) {
-        if !message.is_empty() {
-            if !self.message.is_empty() {
-                self.message.push_str("; ");
-            }
-            self.message.push_str(message);
+        if !message.trim().is_empty() {
+            self.messages.push(message.into());
         }
     }
 
-    fn says(&self, phrase: &str) -> bool {
-        self.message.to_lowercase().contains(phrase)
-    }
-
-    fn has_code(&self, codes: &[i64]) -> bool {
-        self.codes.iter().any(|code| codes.contains(code))
-    }
-
-    /// Waiting a little does not lift a spending limit.
-    fn is_spending_limit(&self) -> bool {
-        self.has_code(&[2041, 2045]) || self.says("spending limit")
-    }
-
-    /// The HTTP status that goes with the codes, for an error that came with another one.
-    fn status(&self) -> Option<u16> {
-        self.codes.iter().find_map(|code| match code {
-            10000 | 2009 => Some(401),
-            2001 => Some(400),
-            2021 => Some(402),
-            7003 => Some(404),
-            7010 => Some(410),
-            2016 | 2017 => Some(424),
-            7013 => Some(503),
-            2003 | 2018 | 2041 | 2045 => Some(429),
-            _ => None,
-        })
-    }
-
-    /// The message with its codes, redacted.
-    pub fn words(&self, token: &Token) -> Redacted {
+    /// The messages with their codes. What is whole ends with its line, so that a token which was cut
+    /// off there is known for one.
+    pub fn words(&self) -> String {
         let codes: Vec<_> = self.codes.iter().map(i64::to_string).collect();
-        let message = match self.message.trim() {
-            "" => "no message from the server",
-            message => message,
-        };
-        token.redact(&match codes.is_empty() {
-            true => message.to_owned(),
-            false => format!("{message} (code {})", codes.join(", ")),
-        })
-    }
-
-    /// The error that a status other than 2xx is.
-    pub fn into_error(self, status: u16, headers: RetryHeaders, token: &Token) -> Error {
-        if (300..400).contains(&status) {
-            // Its page says nothing but where it leads.
-            return Error::rejected(format!(
-                "HTTP {status}: unexpected redirect (not followed); check --base-url"
-            ));
+        let mut words = self.messages.join(";\n");
+        if words.is_empty() {
+            words.push_str("no message from the server");
         }
-        let exit_status = self.exit_status(status);
-        let retry = headers.retry(status, exit_status == ExitStatus::Temporary);
-        let error =
-            Error::new(exit_status, format!("HTTP {status}")).server_message(self.words(token));
-        self.advise(status, error.retry(retry))
-    }
-
-    /// The error that a 2xx response reports. It has begun, so it is not retried.
-    pub fn into_failed_request(self, status: u16, token: &Token) -> Error {
-        let code_status = self.status().or(self.is_spending_limit().then_some(429));
-        let exit_status =
-            code_status.map_or(ExitStatus::Temporary, |status| self.exit_status(status));
-        let error = Error::new(exit_status, format!("the request failed (HTTP {status})"))
-            .server_message(self.words(token));
-        match code_status {
-            Some(status) => self.advise(status, error),
-            None => error,
+        if !codes.is_empty() {
+            words.push_str(&format!("\n(code {})", codes.join(", ")));
         }
-    }
-
-    fn exit_status(&self, status: u16) -> ExitStatus {
-        match status {
-            _ if self.is_spending_limit() => ExitStatus::Rejected,
-            402 if self.says("rate limit") => ExitStatus::Temporary,
-            408 | 409 | 429 | 500.. => ExitStatus::Temporary,
-            _ => ExitStatus::Rejected,
-        }
-    }
-
-    /// Adds what to do, if it is known.
-    fn advise(&self, status: u16, mut error: Error) -> Error {
-        let is_provider = self.has_code(&[2009]) || self.kind == "authentication_error";
-        let advice = match status {
-            _ if self.is_spending_limit() => {
-                "raise the limit at dash.cloudflare.com under AI > AI Gateway"
-            }
-            400 if self.has_code(&[2001]) => {
-                "check --gateway or CLOUDFLARE_GATEWAY_ID; only the gateway named \"default\" is created automatically"
-            }
-            401 | 403 if is_provider => {
-                "check the provider key stored in the gateway, or the gateway's own authentication"
-            }
-            403 if self.says("error code: 1010") => {
-                "Cloudflare blocked this client or network, whatever the token"
-            }
-            401 => {
-                error.is_about_token = true;
-                return error;
-            }
-            403 if self.has_code(&[10000])
-                || self.message.trim().is_empty()
-                || self.message.trim() == "{}" =>
-            {
-                error.is_about_token = true;
-                return error;
-            }
-            402 if !self.says("rate limit") => {
-                "load credits at dash.cloudflare.com under AI > AI Gateway > Credits Available > Manage"
-            }
-            404 => "check --model and the account ID",
-            410 => "choose another --model",
-            413 => "send less: the API's limit is 32 MB",
-            _ => return error,
-        };
-        error.advice(advice)
+        words
     }
 }
 
 /// Whether an `errors` or `error` reports anything at all.
-pub fn says_something(value: &Value) -> bool {
+fn says_something(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.is_empty(),
@@ -218,14 +147,6 @@ pub fn says_something(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn token() -> Token {
-        Token::new("t0ken", "TOKEN").unwrap()
-    }
-
-    fn error(status: u16, body: &str) -> Error {
-        ApiError::parse(body.as_bytes()).into_error(status, RetryHeaders::default(), &token())
-    }
 
     #[test]
     fn every_shape_gives_its_message() {
@@ -266,7 +187,22 @@ mod tests {
                 vec![],
             ),
             (r#"{"error":{"code":7,"message":"a\ud83e"}}"#, "a\u{fffd}", vec![7]),
+            (
+                r#"{"errors":[{"code":6003,"message":"a","error_chain":[{"code":"6111","message":"b","error_chain":[{"message":"c"}]}]}]}"#,
+                "a; b; c",
+                vec![6003, 6111],
+            ),
+            (r#"{"error":"x","code":10000}"#, "x", vec![10000]),
+            (r#"[{"code":1,"message":"a"}]"#, "a", vec![1]),
             (r#"{"odd":1}"#, r#"{"odd":1}"#, vec![]),
+            // Cut off: within a string, an escape, a name, a number, between values.
+            (r#"{"errors":[{"code":2041,"message":"Spend"#, "Spend", vec![2041]),
+            (r#"{"errors":[{"code":2041,"message":"a\u00"#, "a", vec![2041]),
+            (r#"{"errors":[{"message":"a","code":2041,"doc"#, "a", vec![2041]),
+            (r#"{"errors":[{"message":"a","code":20"#, "a", vec![]),
+            (r#"{"errors":[{"message":"a","code":2041}"#, "a", vec![2041]),
+            (r#"{"errors":[{"message":"a","code":2041}],"#, "a", vec![2041]),
+            ("{", "{", vec![]),
             ("error code: 1010", "error code: 1010", vec![]),
             ("", "", vec![]),
             ("<html><TITLE>502 Bad\nGateway</TITLE><body>x", "502 Bad\nGateway", vec![]),
@@ -275,91 +211,10 @@ mod tests {
             ("<é<<>", "", vec![]),
         ] {
             let error = ApiError::parse(body.as_bytes());
-            let words = error.message.split_whitespace().collect::<Vec<_>>();
+            let words = error.messages.join("; ");
+            let words = words.split_whitespace().collect::<Vec<_>>();
             let expected = message.split_whitespace().collect::<Vec<_>>();
             assert_eq!((words, error.codes), (expected, codes), "{body}");
-        }
-    }
-
-    #[test]
-    fn statuses_have_an_exit_status_and_advice_if_it_fits() {
-        const TOKEN: &str = "the token";
-        let code = |code: i64| format!(r#"{{"errors":[{{"code":{code},"message":"x"}}]}}"#);
-        for (status, body, exit, advice) in [
-            (302, String::new(), 3, "--base-url"),
-            (400, String::new(), 3, ""),
-            (400, code(2001), 3, "--gateway"),
-            (401, String::new(), 3, TOKEN),
-            (401, code(10000), 3, TOKEN),
-            (401, code(2009), 3, "provider key"),
-            (
-                401,
-                r#"{"type":"error","error":{"type":"authentication_error","message":"x"}}"#.into(),
-                3,
-                "provider key",
-            ),
-            (403, String::new(), 3, TOKEN),
-            (403, code(10000), 3, TOKEN),
-            (403, r#"{"error":{"message":"Blocked by policy"}}"#.into(), 3, ""),
-            (403, "error code: 1010".into(), 3, "blocked this client"),
-            (402, String::new(), 3, "load credits"),
-            (402, r#"{"errors":[{"code":2021,"message":"Rate limit reached"}]}"#.into(), 4, ""),
-            (404, String::new(), 3, "--model"),
-            (408, String::new(), 4, ""),
-            (409, String::new(), 4, ""),
-            (410, String::new(), 3, "--model"),
-            (413, String::new(), 3, "32 MB"),
-            (422, String::new(), 3, ""),
-            (424, String::new(), 3, ""),
-            (429, String::new(), 4, ""),
-            (429, code(2041), 3, "raise the limit"),
-            (
-                429,
-                r#"{"error":{"message":"Spending limit exceeded"}}"#.into(),
-                3,
-                "raise the limit",
-            ),
-            (500, String::new(), 4, ""),
-            (529, String::new(), 4, ""),
-        ] {
-            let error = error(status, &body);
-            let line = error.to_string();
-            assert_eq!(error.status as u8, exit, "{line}");
-            assert_eq!(error.is_about_token, advice == TOKEN, "{line}");
-            let has_advice = line.split_once("; ").map_or("", |(_, advice)| advice);
-            match advice {
-                "" | TOKEN => assert_eq!(has_advice, "", "{status} {body}"),
-                _ => assert!(has_advice.contains(advice), "{line}"),
-            }
-        }
-    }
-
-    #[test]
-    fn an_error_inside_a_success_is_what_its_code_says() {
-        for (code, exit) in [
-            (10000, 3),
-            (2001, 3),
-            (2009, 3),
-            (2021, 3),
-            (7003, 3),
-            (7010, 3),
-            (2016, 3),
-            (2017, 3),
-            (7013, 4),
-            (2003, 4),
-            (2018, 4),
-            (2041, 3),
-            (2045, 3),
-            (1, 4),
-        ] {
-            let body = format!(r#"{{"errors":[{{"code":{code},"message":"x"}}]}}"#);
-            let error = ApiError::parse(body.as_bytes()).into_failed_request(200, &token());
-            assert_eq!(error.status as u8, exit, "{code}");
-            assert_eq!(error.retry, crate::error::Retry::Never);
-            assert!(
-                error.to_string().starts_with("the request failed (HTTP 200): x (code"),
-                "{error}"
-            );
         }
     }
 }

@@ -1,20 +1,18 @@
 //! A reply in one JSON body: the message, whatever it is wrapped in, and its text.
 
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::api_error::{self, ApiError};
+use super::api_error::ApiError;
 use super::json::{
-    MAX_ERROR_BYTES, lenient, lenient_value, malformed, not_utf8, parse_json, unexpected_json,
+    Key, MAX_ERROR_BYTES, Object, completed, lenient, malformed, not_utf8, parse_json,
+    unexpected_json,
 };
 use super::reply::{Reading, Reply};
 use super::text::JsonText;
-use crate::client::token::Token;
-use crate::error::Error;
+use crate::error::{Error, Retry};
 use crate::output::{MAX_REPLY_BYTES, Output, OutputFormat, too_large};
 
 /// Two wrappings are known of. Each is parsed anew, so that without a bound a small body could keep
@@ -25,60 +23,25 @@ const MAX_WRAPPINGS: usize = 4;
 /// in memory.
 const MAX_BLOCKS: usize = 100_000;
 
-/// What is read of an object; the last of a repeated property counts.
-type Object<'a> = HashMap<Key, &'a RawValue>;
-
-#[derive(Deserialize, PartialEq, Eq, Hash)]
-#[serde(rename_all = "snake_case")]
-enum Key {
-    Content,
-    Error,
-    Errors,
-    Result,
-    State,
-    StopDetails,
-    StopReason,
-    Usage,
-    /// One for all the others, so that they take no memory.
-    #[serde(other)]
-    Other,
-}
-
-/// A content block, of which only text is read.
-#[derive(Deserialize)]
-struct Block<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: &'a RawValue,
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-}
-
-#[derive(Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-enum BlockKind {
-    Text,
-    #[default]
-    #[serde(other)]
-    Other,
-}
-
 /// Adds a content block to `reply`, and its text to `text`.
 ///
 /// # Errors
-/// What is no block, and a text block whose text is not a string.
-pub fn read_block(json: &RawValue, reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error> {
-    let block: Block = parse_json(json.get())?;
-    match (lenient(Some(block.kind)).unwrap_or_default(), block.text) {
-        (BlockKind::Text, Some(json)) => {
-            let JsonText(piece) = parse_json(json.get())?;
-            reply.take_text(&piece, text)
-        }
-        (BlockKind::Text, None) => Ok(()),
-        (BlockKind::Other, _) => {
-            reply.take_other_block();
-            Ok(())
-        }
+/// A text that is not a string.
+pub fn read_block(block: &Object, reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error> {
+    if block.text(Key::Type).as_deref() == Some("text") {
+        return read_text(block, reply, text);
     }
+    reply.take_other_block();
+    Ok(())
+}
+
+/// Adds the text of a content block, or of a piece of it, if it has one.
+///
+/// # Errors
+/// A text that is not a string.
+pub fn read_text(object: &Object, reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error> {
+    let piece = object.get(Key::Text).map(|json| parse_json::<JsonText>(json.get()));
+    reply.take_text(&piece.transpose()?.unwrap_or_default().0, text)
 }
 
 /// Reads the body, prints what was asked for, and notes in `reply` what it says.
@@ -86,7 +49,6 @@ pub fn read_block(json: &RawValue, reply: &mut Reply, text: &mut Vec<u8>) -> Res
 /// # Errors
 /// Exit status 3 or 4 for what is not a complete message; those of [`Output::write`].
 pub fn read(
-    status: u16,
     body: impl Read,
     reading: Reading,
     output: &mut Output,
@@ -98,11 +60,12 @@ pub fn read(
         return Err(too_large());
     }
     let mut text = Vec::new();
-    let parsed = parse(status, &bytes, reply, &mut text, reading.token);
+    let parsed = parse(&bytes, reply, &mut text);
     // A message that is complete in itself is complete, however its connection ended, unless it is
     // not what the server sent.
     if let Some(lost) = lost
         && (parsed.is_err() || lost.kind() == ErrorKind::InvalidData)
+        && !reply.has_failed
     {
         return Err(Error::temporary(lost.to_string()));
     }
@@ -118,80 +81,72 @@ pub fn read(
 }
 
 /// Finds the message in `body`; its text goes to `text`, everything else to `reply`.
-fn parse(
-    status: u16,
-    body: &[u8],
-    reply: &mut Reply,
-    text: &mut Vec<u8>,
-    token: &Token,
-) -> Result<(), Error> {
+fn parse(body: &[u8], reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error> {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii();
     if body.is_empty() {
+        let status = reply.head.status;
         return Err(malformed(&format!("malformed reply: HTTP {status} with an empty body")));
     }
     let body = std::str::from_utf8(body).map_err(|_| not_utf8())?;
-    let message = unwrap(status, body, token)?;
-    let content = message.get(&Key::Content).copied();
+    let message = unwrap(body, reply)?;
+    let content = message.get(Key::Content);
     let count = lenient::<Vec<IgnoredAny>>(content).map_or(0, |blocks| blocks.len());
     if count > MAX_BLOCKS {
         return Err(malformed(&format!("malformed reply: {count} content blocks")));
     }
     let blocks: Option<Vec<&RawValue>> = lenient(content);
     let Some(blocks) = blocks else {
-        return Err(not_a_message(status, body, token));
+        return Err(not_a_message(body, reply));
     };
     for block in blocks {
-        read_block(block, reply, text)?;
+        read_block(&parse_json(block.get())?, reply, text)?;
     }
     reply.finish_text(text)?;
-    reply.set_usage(message.get(&Key::Usage).copied());
-    reply.set_stop(message.get(&Key::StopReason).copied(), message.get(&Key::StopDetails).copied());
+    reply.set_usage(message.get(Key::Usage));
+    reply.set_stop(&message);
     Ok(())
 }
 
 /// The innermost object of the wrappings around a message, or the error that one of them reports.
-fn unwrap<'a>(status: u16, body: &'a str, token: &Token) -> Result<Object<'a>, Error> {
-    let object = |json: &'a str| match serde_json::from_str::<Object>(json) {
-        Ok(object) => Ok(object),
+fn unwrap<'a>(body: &'a str, reply: &mut Reply) -> Result<Object<'a>, Error> {
+    let whole: Result<&RawValue, _> = serde_json::from_str(body);
+    let mut message = match whole.and_then(|whole| serde_json::from_str(whole.get())) {
+        Ok(object) => object,
         Err(error) if error.is_eof() && body.starts_with('{') => {
-            Err(malformed("truncated reply: incomplete JSON"))
+            let part = body.get(..body.len().min(MAX_ERROR_BYTES)).unwrap_or_default();
+            report(&serde_json::from_str(&completed(part)).unwrap_or_default(), reply)?;
+            return Err(malformed("truncated reply: incomplete JSON"));
         }
-        Err(error) if error.is_syntax() && body.starts_with('{') => Err(unexpected_json(&error)),
-        Err(_) => Err(not_a_message(status, body, token)),
+        Err(error) if error.is_syntax() && body.starts_with('{') => {
+            return Err(unexpected_json(&error));
+        }
+        Err(_) => return Err(not_a_message(body, reply)),
     };
-    let mut message = object(body)?;
     for _ in 0..MAX_WRAPPINGS {
-        for key in [Key::Errors, Key::Error] {
-            let error = message.get(&key).and_then(|error| reported_error(error));
-            if let Some(error) = error {
-                return Err(error.into_failed_request(status, token));
-            }
-        }
-        if message.get(&Key::State).is_some_and(|state| state.get() == "\"Failed\"") {
-            return Err(ApiError::new("its state is Failed").into_failed_request(status, token));
-        }
-        match message.get(&Key::Result).filter(|result| result.get().starts_with('{')) {
-            Some(result) => message = object(result.get())?,
+        report(&message, reply)?;
+        reply.set_key_source(&message);
+        match message.get(Key::Result).filter(|result| result.get().starts_with('{')) {
+            Some(result) => message = Object::new(Some(result)),
             None => break,
         }
     }
     Ok(message)
 }
 
-/// The error that an `errors` or `error` reports, if it is more than an empty list, object or string.
-fn reported_error(error: &RawValue) -> Option<ApiError> {
-    let json = error.get();
-    if json.len() > MAX_ERROR_BYTES {
-        return Some(ApiError::parse(json.as_bytes()));
-    }
-    let value = lenient_value(json)?;
-    api_error::says_something(&value)
-        .then(|| ApiError::parse(format!(r#"{{"error":{json}}}"#).as_bytes()))
+/// # Errors
+/// The error that `object` reports, if it does.
+fn report(object: &Object, reply: &mut Reply) -> Result<(), Error> {
+    let Some(error) = ApiError::reported(object) else {
+        return Ok(());
+    };
+    let what = format!("the request failed (HTTP {})", reply.head.status);
+    // A success has begun, and is not requested again.
+    Err(reply.failure(error, what).retry(Retry::Never))
 }
 
-fn not_a_message(status: u16, body: &str, token: &Token) -> Error {
-    malformed(&format!("malformed reply: HTTP {status} without a message"))
-        .server_message(ApiError::parse(body.as_bytes()).words(token))
+fn not_a_message(body: &str, reply: &Reply) -> Error {
+    malformed(&format!("malformed reply: HTTP {} without a message", reply.head.status))
+        .server_message(ApiError::parse(body.as_bytes()).words())
 }
 
 /// JSON on one line. A line break in JSON is white space between its parts, and nothing else.
@@ -214,9 +169,9 @@ mod tests {
 
     /// The text of a message and its stop reason, or the error.
     fn message(bytes: &[u8]) -> Result<(String, Option<String>), Error> {
-        let token = Token::new("t0ken", "TOKEN").unwrap();
         let (mut reply, mut text) = (Reply::default(), Vec::new());
-        parse(200, bytes, &mut reply, &mut text, &token)?;
+        reply.head.status = 200;
+        parse(bytes, &mut reply, &mut text)?;
         Ok((String::from_utf8(text).unwrap(), reply.stop_reason))
     }
 
@@ -263,8 +218,8 @@ mod tests {
             ("{\"content\":", "truncated reply: incomplete JSON"),
             ("{\"content\":x}", "malformed reply: invalid JSON (line 1, column 12)"),
             (
-                r#"{"content":[{"type":"text","text":"t0ken","text":"t0ken"}]}"#,
-                "malformed reply: JSON of an unexpected shape (line 1, column 36)",
+                r#"{"content":[{"type":"text","text":["t0ken"]}]}"#,
+                "malformed reply: JSON of an unexpected shape (line 1, column 1)",
             ),
             ("{\"a\":1}", "malformed reply: HTTP 200 without a message: {\"a\":1}"),
             ("{\"result\":7}", "malformed reply: HTTP 200 without a message: {\"result\":7}"),

@@ -2,6 +2,7 @@
 
 mod api_error;
 mod json;
+mod meaning;
 mod message;
 mod reply;
 mod sse;
@@ -30,25 +31,34 @@ pub fn read(
     output: &mut Output,
     reply: &mut Reply,
 ) -> Result<(), Error> {
-    reply.restart();
-    reply.set_headers(&response, reading.token);
-    let Response { status, body, .. } = response;
+    let Response { head, body } = response;
+    let status = head.status;
+    let unknown_encoding = head.unknown_encoding.clone();
+    let media_type = head.content_type.split(';').next().unwrap_or_default();
+    let is_stream = media_type.trim().eq_ignore_ascii_case("text/event-stream");
+    reply.restart(head);
+    if (300..400).contains(&status) {
+        // Its page says nothing but where it leads.
+        return Err(Error::rejected(format!(
+            "HTTP {status}: unexpected redirect (not followed); check --base-url"
+        )));
+    }
     if !(200..300).contains(&status) {
-        let error = match &response.unknown_encoding {
+        let error = match &unknown_encoding {
             Some(encoding) => ApiError::unreadable(encoding),
+            None if is_stream => stream::error_in(&error_body(body)),
             None => ApiError::parse(&error_body(body)),
         };
-        return Err(error.into_error(status, response.retry_headers, reading.token));
+        return Err(reply.failure(error, format!("HTTP {status}")));
     }
-    if let Some(encoding) = &response.unknown_encoding {
+    if let Some(encoding) = unknown_encoding {
         return Err(malformed("malformed reply in a content encoding that was not requested")
-            .server_message(reading.token.redact(encoding)));
+            .server_message(encoding));
     }
-    let media_type = response.content_type.split(';').next().unwrap_or_default();
-    if media_type.trim().eq_ignore_ascii_case("text/event-stream") {
+    if is_stream {
         stream::read(body, reading, output, reply)
     } else {
-        message::read(status, body, reading, output, reply)
+        message::read(body, reading, output, reply)
     }
 }
 
@@ -68,6 +78,179 @@ fn error_body(body: impl Read) -> Vec<u8> {
         let is_end = matches!(bytes.trim_ascii_end().last(), Some(b'}' | b']'));
         if is_end && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() {
             return bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::client::{Head, RetryHeaders};
+    use crate::error::Retry;
+    use crate::output::OutputFormat;
+    use crate::output::progress::Progress;
+
+    const EVENTS: &str = "text/event-stream";
+
+    /// The error that a response is, if the server says `retry_headers`.
+    fn error_of(status: u16, content_type: &str, body: &str, retry_headers: RetryHeaders) -> Error {
+        let head =
+            Head { status, content_type: content_type.into(), retry_headers, ..Head::default() };
+        let response = Response { head, body: body.as_bytes() };
+        let reading = Reading { format: OutputFormat::Text, stream: true };
+        let mut output = Output::open(Some(Path::new("/dev/null")), Progress::default()).unwrap();
+        read(response, reading, &mut output, &mut Reply::default()).unwrap_err()
+    }
+
+    fn error(status: u16, content_type: &str, body: &str) -> Error {
+        error_of(status, content_type, body, RetryHeaders::default())
+    }
+
+    fn advice(error: &Error) -> String {
+        let line = error.to_string();
+        let advice = line.split_once("; ").map_or("", |(_, advice)| advice).to_owned();
+        error.token_advice.map_or(advice, |words| format!("the token{words}"))
+    }
+
+    const TOKEN: &str = "the token";
+    const MAY_USE_AI: &str = "the token: it needs the permission Workers AI Read";
+    const LIMIT: &str = "raise the limit";
+    const CREDITS: &str = "load credits at";
+    const CREDENTIAL: &str = "load credits, or store a provider key in the gateway";
+    const ACCOUNT: &str = "check the account ID";
+
+    /// Code, message, usual HTTP status, exit status, how a stream is retried, advice.
+    const CODES: [(i64, &str, u16, u8, Retry, &str); 33] = [
+        (6003, "x", 400, 3, Retry::Never, TOKEN),
+        (6100, "x", 400, 3, Retry::Never, TOKEN),
+        (6103, "x", 400, 3, Retry::Never, TOKEN),
+        (6111, "x", 400, 3, Retry::Never, TOKEN),
+        (9106, "x", 400, 3, Retry::Never, MAY_USE_AI),
+        (9109, "x", 403, 3, Retry::Never, MAY_USE_AI),
+        (10000, "x", 401, 3, Retry::Never, MAY_USE_AI),
+        (10000, "x", 403, 3, Retry::Never, MAY_USE_AI),
+        (10000, "x", 404, 3, Retry::Never, MAY_USE_AI),
+        (10000, "x", 500, 3, Retry::Never, MAY_USE_AI),
+        (2001, "x", 400, 3, Retry::Never, "check --gateway"),
+        (2009, "x", 401, 3, Retry::Never, "check the provider key stored in the gateway"),
+        (2021, "x", 402, 3, Retry::Never, CREDITS),
+        (2021, "Rate limit reached", 402, 4, Retry::RateLimitBackoff, ""),
+        (7000, "x", 400, 3, Retry::Never, ACCOUNT),
+        (7003, "x", 404, 3, Retry::Never, ACCOUNT),
+        (7010, "x", 410, 3, Retry::Never, "choose another --model"),
+        (2016, "x", 422, 3, Retry::Never, ""),
+        (2017, "x", 424, 3, Retry::Never, ""),
+        (2041, "x", 429, 3, Retry::Never, LIMIT),
+        (2045, "x", 403, 3, Retry::Never, LIMIT),
+        (1, "Spending limit exceeded", 429, 3, Retry::Never, LIMIT),
+        (2003, "Spending limit exceeded", 429, 3, Retry::Never, LIMIT),
+        (2003, "x", 429, 4, Retry::RateLimitBackoff, ""),
+        (2003, "x", 400, 4, Retry::RateLimitBackoff, ""),
+        (2018, "x", 429, 4, Retry::RateLimitBackoff, ""),
+        (7013, "x", 503, 4, Retry::Never, ""),
+        (7013, "x", 403, 4, Retry::Never, ""),
+        (1010, "x", 403, 3, Retry::Never, "Cloudflare blocked this client or network"),
+        // Not in the table: temporary, as is what has no code.
+        (6004, "x", 500, 4, Retry::Never, ""),
+        (6112, "x", 500, 4, Retry::Never, ""),
+        (3043, "x", 500, 4, Retry::Never, ""),
+        (1, "Rate limit reached", 500, 4, Retry::Never, ""),
+    ];
+
+    /// The same with Anthropic's type.
+    const TYPES: [(&str, &str, u16, u8, Retry, &str); 15] = [
+        ("authentication_error", "x", 401, 3, Retry::Never, CREDENTIAL),
+        ("authentication_error", "x", 500, 3, Retry::Never, CREDENTIAL),
+        ("permission_error", "x", 403, 3, Retry::Never, ""),
+        ("billing_error", "x", 402, 3, Retry::Never, CREDITS),
+        ("billing_error", "Rate limit", 402, 4, Retry::RateLimitBackoff, ""),
+        ("not_found_error", "x", 404, 3, Retry::Never, "check --model"),
+        ("invalid_request_error", "x", 400, 3, Retry::Never, ""),
+        ("invalid_request_error", "No Credentials", 400, 3, Retry::Never, CREDENTIAL),
+        ("request_too_large", "x", 413, 3, Retry::Never, "send less: the API's limit is 32 MB"),
+        ("rate_limit_error", "x", 429, 4, Retry::RateLimitBackoff, ""),
+        ("rate_limit_error", "Spending limit", 429, 3, Retry::Never, LIMIT),
+        ("overloaded_error", "x", 529, 4, Retry::Backoff, ""),
+        ("api_error", "x", 500, 4, Retry::Never, ""),
+        ("timeout_error", "x", 504, 4, Retry::Never, ""),
+        ("new_error", "x", 500, 4, Retry::Never, ""),
+    ];
+
+    /// What the rows say, wherever an error stands that holds `inner` as its properties.
+    #[track_caller]
+    fn check(inner: &str, status: u16, exit: u8, in_stream: Retry, expected: &str) {
+        let list = format!(r#"{{"success":false,"errors":[{{{inner}}}],"result":null}}"#);
+        let gateway = format!(r#"{{"success":false,"error":[{{{inner}}}]}}"#);
+        let one = format!(r#"{{"type":"error","error":{{{inner}}}}}"#);
+        let chain =
+            format!(r#"{{"errors":[{{"code":1,"message":"y","error_chain":[{{{inner}}}]}}]}}"#);
+        let failed = format!(r#"{{"state":"Failed","error":{{{inner}}}}}"#);
+        let cut = format!(r#"{{"errors":[{{{inner},"documentation_url":"https:"#);
+        for body in [&list, &gateway, &one, &chain, &failed, &cut] {
+            for (status, content_type, body) in [
+                (status, "application/json", body.clone()),
+                (status, EVENTS, format!("event: error\ndata: {body}\n\n")),
+                (status, EVENTS, format!("data: {body}\n")),
+                (200, "application/json", body.clone()),
+                (200, "application/json", format!(r#"{{"result":{body}}}"#)),
+                (200, EVENTS, format!("event: error\ndata: {body}\n\n")),
+                (200, EVENTS, format!("event: error\ndata: {body}")),
+                (200, EVENTS, format!("data: {body}\n\n")),
+                (200, EVENTS, format!("event: message\ndata: {body}\n\n")),
+            ] {
+                // JSON that is cut off is malformed in an event without a name, and in a wrapping.
+                if body.contains("https:") && (body.contains("result") || body.starts_with("data"))
+                    || body.contains("https:") && body.starts_with("event: message")
+                {
+                    continue;
+                }
+                let error = error(status, content_type, &body);
+                assert_eq!(error.status as u8, exit, "{body}: {error}");
+                let found = advice(&error);
+                let found = found.trim_start_matches("x (code 1)").trim_start_matches("; ");
+                let place = format!("{status} {body}: {error}");
+                let is_right = match expected {
+                    "" | TOKEN | CREDENTIAL => found.ends_with(expected),
+                    _ => found.contains(expected),
+                };
+                assert!(is_right, "{found:?} is not {expected:?} for {place}");
+                assert!(
+                    expected != ""
+                        || !["check", "load", "raise", "blocked"]
+                            .iter()
+                            .any(|word| found.contains(word)),
+                    "{found}"
+                );
+                let retry = match (status, content_type) {
+                    (200, EVENTS) => in_stream,
+                    (200, _) => Retry::Never,
+                    _ if exit == 3 => Retry::Never,
+                    _ if status == 429 => Retry::RateLimitBackoff,
+                    _ if in_stream == Retry::RateLimitBackoff => in_stream,
+                    _ => Retry::Backoff,
+                };
+                assert_eq!(error.retry, retry, "{place}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_means_the_same_wherever_it_stands() {
+        for (code, message, status, exit, in_stream, expected) in CODES {
+            for code in [format!("{code}"), format!("\"{code}\"")] {
+                let inner = format!(r#""code":{code},"message":"{message}""#);
+                check(&inner, status, exit, in_stream, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_type_means_the_same_wherever_it_stands() {
+        for (kind, message, status, exit, in_stream, expected) in TYPES {
+            let inner = format!(r#""type":"{kind}","message":"{message}""#);
+            check(&inner, status, exit, in_stream, expected);
         }
     }
 }

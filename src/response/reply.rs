@@ -2,31 +2,35 @@
 
 use std::time::Instant;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::json::{lenient, lenient_value};
+use super::api_error::ApiError;
+use super::json::{Key, Object, lenient, lenient_value};
 use super::text::TextJoiner;
-use crate::client::Response;
-use crate::client::token::Token;
-use crate::error::{Error, ExitStatus, Redacted};
+use crate::client::Head;
+use crate::error::{Error, ExitStatus, shorten};
 use crate::output::{MAX_REPLY_BYTES, OutputFormat, too_large};
 
 const MAX_HEADER_CHARS: usize = 100;
 
+/// What the catalogue gives as the model's maximum.
+const MODEL_MAX_TOKENS: u64 = 8192;
+
 /// How a response is read.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading<'a> {
+pub struct Reading {
     pub format: OutputFormat,
     /// Whether a stream was asked for. If not, nothing is printed before the reply is complete.
     pub stream: bool,
-    pub token: &'a Token,
 }
 
 /// What is known of the reply so far.
 #[derive(Debug, Default)]
 pub struct Reply {
+    pub head: Head,
+    /// The server reported an error, which says more than how its connection ended.
+    pub has_failed: bool,
     pub stop_reason: Option<String>,
     /// The server's words on why the model declined.
     explanation: Option<String>,
@@ -37,8 +41,8 @@ pub struct Reply {
     must_be_json: bool,
     /// The text so far, if it must be JSON.
     json: Vec<u8>,
-    cache_status: Option<Redacted>,
-    log_id: Option<Redacted>,
+    /// Who pays: `Unified` or `BYOK`.
+    key_source: Option<String>,
 }
 
 /// Token counts. What the server does not say, or says oddly, is absent.
@@ -57,43 +61,38 @@ impl Reply {
     }
 
     /// Forgets an earlier attempt.
-    pub fn restart(&mut self) {
-        *self = Reply::new(self.must_be_json);
+    pub fn restart(&mut self, head: Head) {
+        *self = Reply { head, ..Reply::new(self.must_be_json) };
     }
 
-    pub fn set_headers<R>(&mut self, response: &Response<R>, token: &Token) {
-        let redact = |header: &Option<String>| header.as_deref().map(|text| token.redact(text));
-        self.cache_status = redact(&response.cache_status);
-        self.log_id = redact(&response.log_id);
+    /// What the server reports instead of a reply; `what` begins the line.
+    pub fn failure(&mut self, mut error: ApiError, what: impl Into<String>) -> Error {
+        self.has_failed = true;
+        self.head.request_id = self.head.request_id.take().or(error.request_id.take());
+        error.is_challenge = self.head.is_challenge;
+        error.into_error(what, self.head.status, self.head.retry_headers)
+    }
+
+    /// Takes over who pays.
+    pub fn set_key_source(&mut self, object: &Object) {
+        let source = object.object(Key::GatewayMetadata).text(Key::Payer);
+        self.key_source = source.or(self.key_source.take());
     }
 
     /// Takes over `usage`; its figures are cumulative.
     pub fn set_usage(&mut self, usage: Option<&RawValue>) {
-        #[derive(Deserialize)]
-        struct Object<'a> {
-            #[serde(borrow)]
-            input_tokens: Option<&'a RawValue>,
-            #[serde(borrow)]
-            output_tokens: Option<&'a RawValue>,
-            #[serde(borrow)]
-            cache_read_input_tokens: Option<&'a RawValue>,
-            #[serde(borrow)]
-            cache_creation_input_tokens: Option<&'a RawValue>,
-        }
-        let Some(object) = lenient::<Object>(usage) else {
-            return;
-        };
-        let set = |count: &mut Option<u64>, value| *count = lenient(value).or(*count);
-        set(&mut self.usage.input, object.input_tokens);
-        set(&mut self.usage.output, object.output_tokens);
-        set(&mut self.usage.cache_read, object.cache_read_input_tokens);
-        set(&mut self.usage.cache_written, object.cache_creation_input_tokens);
+        let object = Object::new(usage);
+        let set = |count: &mut Option<u64>, key| *count = lenient(object.get(key)).or(*count);
+        set(&mut self.usage.input, Key::InputTokens);
+        set(&mut self.usage.output, Key::OutputTokens);
+        set(&mut self.usage.cache_read, Key::CacheReadInputTokens);
+        set(&mut self.usage.cache_written, Key::CacheCreationInputTokens);
     }
 
     /// Takes over why the model stopped.
-    pub fn set_stop(&mut self, reason: Option<&RawValue>, details: Option<&RawValue>) {
-        self.stop_reason = lenient(reason).or(self.stop_reason.take());
-        let details = details.and_then(|details| lenient_value(details.get()));
+    pub fn set_stop(&mut self, object: &Object) {
+        self.stop_reason = object.text(Key::StopReason).or(self.stop_reason.take());
+        let details = object.get(Key::StopDetails).and_then(|details| lenient_value(details.get()));
         let details = details.filter(|details| !details.is_null());
         let explanation = details.map(|details| {
             let words = ["explanation", "message", "reason", "category"];
@@ -142,8 +141,9 @@ impl Reply {
         Ok(())
     }
 
-    /// What is known at the end, for `-v`; `started` is when the time began to run.
-    pub fn summary(&self, started: Instant) -> String {
+    /// What is known at the end, for `-v`; `started` is when the time began to run. Who asks for support
+    /// after a call that `has_failed` needs every name it has.
+    pub fn summary(&self, started: Instant, has_failed: bool) -> String {
         let mut parts = Vec::new();
         parts.extend(self.usage.summary());
         let seconds = |at: Instant| at.duration_since(started).as_secs_f64();
@@ -152,20 +152,24 @@ impl Reply {
             Some(at) => format!("first text {:.2} s, {total}", seconds(at)),
             None => total,
         });
-        let header = |name: &str, value: &Option<Redacted>| {
-            let value = value.as_ref()?;
-            Some(format!("{name} {}", value.shortened(MAX_HEADER_CHARS)))
-        };
-        parts.extend(header("cache", &self.cache_status));
-        parts.extend(header("log", &self.log_id));
+        for (name, value, is_due) in [
+            ("cache", &self.head.cache_status, true),
+            ("key", &self.key_source, true),
+            ("log", &self.head.log_id, true),
+            ("cf-ray", &self.head.ray, has_failed),
+            ("request", &self.head.request_id, has_failed),
+        ] {
+            let value = value.as_ref().filter(|_| is_due);
+            parts.extend(value.map(|value| format!("{name} {}", shorten(value, MAX_HEADER_CHARS))));
+        }
         parts.join("; ")
     }
 
-    /// Whether this is a finished answer.
+    /// Whether this is a finished answer to the request with this `body`.
     ///
     /// # Errors
     /// Exit status 5, naming the reason.
-    pub fn verdict(&self, format: OutputFormat, token: &Token) -> Result<(), Error> {
+    pub fn verdict(&self, format: OutputFormat, body: &[u8]) -> Result<(), Error> {
         let unfinished = |what: &str| Err(Error::new(ExitStatus::Unfinished, what));
         let is_text = format == OutputFormat::Text;
         match self.stop_reason.as_deref() {
@@ -175,9 +179,19 @@ impl Reply {
             }
             Some("end_turn" | "stop_sequence") if self.has_words || !is_text => Ok(()),
             Some("end_turn" | "stop_sequence") => unfinished("the reply has no text"),
-            Some("max_tokens") => unfinished(
-                "the reply was cut off at the token limit (max_tokens); raise --max-tokens",
-            ),
+            Some("max_tokens") => {
+                let request: Object = serde_json::from_slice(body).unwrap_or_default();
+                let asked = lenient::<u64>(request.get(Key::MaxTokens));
+                let advice = match asked.is_some_and(|tokens| tokens < MODEL_MAX_TOKENS) {
+                    true => "raise --max-tokens",
+                    false => "ask for a shorter answer, or for the rest",
+                };
+                Err(Error::new(
+                    ExitStatus::Unfinished,
+                    "the reply was cut off at the token limit (max_tokens)",
+                )
+                .advice(advice))
+            }
             Some("model_context_window_exceeded") => unfinished(
                 "the reply was cut off at the end of the context window (model_context_window_exceeded); send less",
             ),
@@ -185,7 +199,7 @@ impl Reply {
                 let error =
                     Error::new(ExitStatus::Unfinished, "the model declined to answer (refusal)");
                 Err(match &self.explanation {
-                    Some(words) => error.server_message(token.redact(words)),
+                    Some(words) => error.server_message(words),
                     None => error,
                 })
             }
@@ -195,7 +209,7 @@ impl Reply {
             }
             Some(other) => {
                 Err(Error::new(ExitStatus::Unfinished, "the reply stopped for an unknown reason")
-                    .server_message(token.redact(other)))
+                    .server_message(other))
             }
             None => unfinished("the reply does not say why it stopped (no stop_reason)"),
         }

@@ -3,16 +3,14 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::api_error::ApiError;
-use super::json::{lenient, malformed, not_utf8, parse_json};
-use super::message::read_block;
+use super::json::{Key, Object, lenient, malformed, not_utf8, parse_json};
+use super::message::{read_block, read_text};
 use super::reply::{Reading, Reply};
 use super::sse;
 use super::text::JsonText;
-use crate::client::token::Token;
 use crate::error::{Error, Retry};
 use crate::output::{Output, OutputFormat};
 
@@ -35,78 +33,9 @@ enum EventKind {
     Other,
 }
 
-/// Any event, of which only the type is read.
-#[derive(Deserialize)]
-struct Typed<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct MessageStart<'a> {
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct WithUsage<'a> {
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct ContentBlockStart<'a> {
-    #[serde(borrow)]
-    content_block: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct ContentBlockDelta<T> {
-    delta: T,
-}
-
-#[derive(Deserialize)]
-struct Delta<'a> {
-    #[serde(rename = "type")]
-    kind: DeltaKind,
-    #[serde(borrow, default)]
-    text: JsonText<'a>,
-}
-
-#[derive(Deserialize)]
-struct TypedDelta {
-    #[serde(rename = "type")]
-    kind: DeltaKind,
-}
-
-#[derive(Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-enum DeltaKind {
-    TextDelta,
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct MessageDelta<'a> {
-    #[serde(borrow)]
-    delta: Option<&'a RawValue>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Stop<'a> {
-    #[serde(borrow)]
-    stop_reason: Option<&'a RawValue>,
-    #[serde(borrow)]
-    stop_details: Option<&'a RawValue>,
-}
-
 /// A stream on its way to the output.
 struct Stream<'r> {
     prints_text: bool,
-    token: &'r Token,
     reply: &'r mut Reply,
     /// Text that is printed next, if text is printed.
     text: Vec<u8>,
@@ -138,7 +67,7 @@ pub fn read(
         output.hold();
     }
     let mut events = BufReader::with_capacity(READ_BYTES, body);
-    let mut stream = Stream::new(reading.format, reading.token, reply);
+    let mut stream = Stream::new(reading.format, reply);
     let mut parser = sse::Parser::default();
     let result = loop {
         match stream.take_piece(&mut parser, &mut events) {
@@ -164,10 +93,9 @@ pub fn read(
 }
 
 impl<'r> Stream<'r> {
-    fn new(format: OutputFormat, token: &'r Token, reply: &'r mut Reply) -> Stream<'r> {
+    fn new(format: OutputFormat, reply: &'r mut Reply) -> Stream<'r> {
         Stream {
             prints_text: format == OutputFormat::Text,
-            token,
             reply,
             text: Vec::new(),
             lines: Vec::new(),
@@ -187,6 +115,11 @@ impl<'r> Stream<'r> {
             piece => piece.map_err(|error| Error::temporary(error.to_string()))?,
         };
         if piece.is_empty() {
+            // The last event counts without the blank line that ends it, if it says why.
+            parser.feed(b"\n\n", |event| match kind_of(event) {
+                Ok(Some(EventKind::Error)) => self.take_event(event),
+                _ => Ok(()),
+            })?;
             return Err(malformed("truncated reply: the stream ended before message_stop"));
         }
         let length = piece.len();
@@ -210,95 +143,57 @@ impl<'r> Stream<'r> {
         if self.is_complete {
             return Ok(());
         }
-        let data = event.data;
-        let kind = match event.name {
-            b"message_start" => EventKind::MessageStart,
-            b"content_block_start" => EventKind::ContentBlockStart,
-            b"content_block_delta" => EventKind::ContentBlockDelta,
-            b"message_delta" => EventKind::MessageDelta,
-            b"message_stop" => EventKind::MessageStop,
-            b"error" => EventKind::Error,
-            name if name.starts_with(b"message_") || name.starts_with(b"content_block_") => {
-                EventKind::Other
-            }
-            // The standard's default name is as good as none.
-            b"" | b"message" if data.trim_ascii().is_empty() => return Ok(()),
-            b"" | b"message" => kind_of(data)?,
-            // Pings and unknown events may hold anything.
-            name => match kind_of(data) {
-                Ok(_) if name == b"ping" => EventKind::Other,
-                Ok(kind) => kind,
-                Err(_) => return Ok(()),
-            },
+        let Some(kind) = kind_of(event)? else {
+            return Ok(());
         };
-        self.take_data(kind, data)?;
+        self.take_data(kind, event.data)?;
         if !self.prints_text {
             self.text.clear();
-            self.push_line(data);
+            self.push_line(event.data);
         }
         Ok(())
     }
 
     fn take_data(&mut self, kind: EventKind, data: &[u8]) -> Result<(), Error> {
+        if kind == EventKind::Error {
+            let what = "the server reported an error during the reply";
+            return Err(self.reply.failure(ApiError::parse(data), what));
+        }
+        let value = parse(data)?;
+        let event = Object::new(Some(value));
+        self.reply.set_key_source(&event);
         match kind {
             EventKind::MessageStart => {
-                let start: Option<MessageStart> = lenient(Some(parse(data)?));
-                let message: Option<WithUsage> = lenient(start.and_then(|start| start.message));
-                self.reply.set_usage(message.and_then(|message| message.usage));
+                let message = event.object(Key::Message);
+                self.reply.set_key_source(&message);
+                self.reply.set_usage(message.get(Key::Usage));
             }
             EventKind::ContentBlockStart => {
-                let ContentBlockStart { content_block } = parse(data)?;
                 let before = self.text.len();
-                read_block(content_block, self.reply, &mut self.text)?;
+                read_block(&event.required(Key::ContentBlock)?, self.reply, &mut self.text)?;
                 self.has_content |= self.text.len() > before;
             }
-            EventKind::ContentBlockDelta => self.take_delta(data)?,
-            EventKind::MessageDelta => {
-                let MessageDelta { delta, usage } = parse(data)?;
+            EventKind::ContentBlockDelta => {
                 self.has_content = true;
-                self.reply.set_usage(usage);
-                if let Some(stop) = lenient::<Stop>(delta) {
-                    self.reply.set_stop(stop.stop_reason, stop.stop_details);
+                let delta: Object = event.required(Key::Delta)?;
+                let JsonText(kind) = delta.required(Key::Type)?;
+                if *kind == *b"text_delta" {
+                    read_text(&delta, self.reply, &mut self.text)?;
                 }
             }
+            EventKind::MessageDelta => {
+                self.has_content = true;
+                self.reply.set_usage(event.get(Key::Usage));
+                self.reply.set_stop(&event.object(Key::Delta));
+            }
             EventKind::MessageStop => {
-                let IgnoredAny = parse(data)?;
                 self.has_content = true;
                 self.is_complete = true;
                 self.reply.finish_text(&mut self.text)?;
             }
-            EventKind::Error => return Err(self.error_event(data)),
-            EventKind::Other => {
-                let IgnoredAny = parse(data)?;
-            }
+            EventKind::Error | EventKind::Other => {}
         }
         Ok(())
-    }
-
-    fn take_delta(&mut self, data: &[u8]) -> Result<(), Error> {
-        self.has_content = true;
-        let delta = match parse::<ContentBlockDelta<Delta>>(data) {
-            Ok(ContentBlockDelta { delta }) => delta,
-            // A delta of another kind may call anything its text.
-            Err(error) => match parse::<ContentBlockDelta<TypedDelta>>(data) {
-                Ok(ContentBlockDelta { delta }) if delta.kind == DeltaKind::Other => return Ok(()),
-                _ => return Err(error),
-            },
-        };
-        if delta.kind == DeltaKind::TextDelta {
-            self.reply.take_text(&delta.text.0, &mut self.text)?;
-        }
-        Ok(())
-    }
-
-    /// A failure that is reported inside a stream. Only an overload passes so quickly that it is worth
-    /// a retry, and only while nothing of the reply has come.
-    fn error_event(&self, data: &[u8]) -> Error {
-        let error = ApiError::parse(data);
-        let retry = if error.kind == "overloaded_error" { Retry::Backoff } else { Retry::Never };
-        Error::temporary("the server reported an error during the reply")
-            .server_message(error.words(self.token))
-            .retry(retry)
     }
 
     fn push_line(&mut self, data: &[u8]) {
@@ -308,15 +203,68 @@ impl<'r> Stream<'r> {
     }
 }
 
-/// The type that an event's data gives.
-fn kind_of(data: &[u8]) -> Result<EventKind, Error> {
-    let value: &RawValue = parse(data)?;
-    let typed: Option<Typed> = lenient(Some(value));
-    Ok(lenient(typed.and_then(|typed| typed.kind)).unwrap_or_default())
+/// What an event means, if its data is worth reading.
+///
+/// # Errors
+/// Data that is not JSON, in an event without a name.
+fn kind_of(event: sse::Event<'_>) -> Result<Option<EventKind>, Error> {
+    Ok(Some(match event.name {
+        b"message_start" => EventKind::MessageStart,
+        b"content_block_start" => EventKind::ContentBlockStart,
+        b"content_block_delta" => EventKind::ContentBlockDelta,
+        b"message_delta" => EventKind::MessageDelta,
+        b"message_stop" => EventKind::MessageStop,
+        b"error" => EventKind::Error,
+        name if name.starts_with(b"message_") || name.starts_with(b"content_block_") => {
+            EventKind::Other
+        }
+        // The standard's default name is as good as none.
+        b"" | b"message" => {
+            if event.data.trim_ascii().is_empty() {
+                return Ok(None);
+            }
+            let object = Object::new(Some(parse(event.data)?));
+            match type_of(&object) {
+                EventKind::Other if is_failure(&object) => EventKind::Error,
+                kind => kind,
+            }
+        }
+        // Pings and unknown events may hold anything.
+        name => match parse(event.data) {
+            Ok(_) if name == b"ping" => EventKind::Other,
+            Ok(value) => type_of(&Object::new(Some(value))),
+            Err(_) => return Ok(None),
+        },
+    }))
 }
 
-/// The data of an event that is JSON. Checked as a whole, its strings need no check of their own.
-fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Error> {
+/// The type that an event's data gives.
+fn type_of(object: &Object) -> EventKind {
+    lenient(object.get(Key::Type)).unwrap_or_default()
+}
+
+/// Whether an event of no known type reports an error. A ping reports nothing.
+fn is_failure(object: &Object) -> bool {
+    object.text(Key::Type).as_deref() != Some("ping") && ApiError::reported(object).is_some()
+}
+
+/// The error in a stream that comes with the status of an error: of its first event that is one, or
+/// else all its data.
+pub fn error_in(body: &[u8]) -> ApiError {
+    let (mut error, mut all) = (None, Vec::new());
+    // What is too long ends it.
+    let _ = sse::Parser::default().feed(&[body, b"\n\n"].concat(), |event| {
+        if error.is_none() && matches!(kind_of(event), Ok(Some(EventKind::Error))) {
+            error = Some(ApiError::parse(event.data));
+        }
+        all.extend_from_slice(event.data);
+        Ok::<(), sse::TooLong>(())
+    });
+    error.unwrap_or_else(|| ApiError::parse(if all.is_empty() { body } else { &all }))
+}
+
+/// The data of an event that is JSON, checked as a whole.
+fn parse(data: &[u8]) -> Result<&RawValue, Error> {
     parse_json(std::str::from_utf8(data).map_err(|_| not_utf8())?)
 }
 
@@ -329,9 +277,8 @@ mod tests {
 
     /// What a stream prints, whether it is complete, and the error.
     fn stream(pieces: &[&[u8]], format: OutputFormat) -> (Vec<u8>, bool, Option<String>) {
-        let token = Token::new("t0ken", "TOKEN").unwrap();
         let mut reply = Reply::default();
-        let mut stream = Stream::new(format, &token, &mut reply);
+        let mut stream = Stream::new(format, &mut reply);
         let mut parser = sse::Parser::default();
         for piece in pieces {
             if let Err(error) = parser.feed(piece, |event| stream.take_event(event)) {

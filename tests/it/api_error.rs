@@ -17,13 +17,16 @@ fn errors_are_reported_with_status_message_and_advice() {
     let gateway = r#"{"success":false,"error":[{"code":2021,"message":"Rate limit, reason"}]}"#;
     let policy = r#"{"success":false,"error":{"message":"Spending limit, reason"}}"#;
     let anthropic = r#"{"type":"error","error":{"type":"overloaded_error","message":"reason"}}"#;
+    let plain = r#"{"error":{"message":"reason"}}"#;
     let page = "<html><head><title>reason</title></head><body><h1>Oh</h1></body></html>";
     for (status, body, code, parts) in [
         (401, v4, 3, ["reason", "Workers AI Read"]),
         (401, v4, 3, ["reason", "CLOUDFLARE_API_TOKEN"]),
         (402, gateway, 4, ["reason", "Rate limit"]),
-        (404, v4, 3, ["reason", "--model"]),
-        (413, anthropic, 3, ["reason", "32 MB"]),
+        (404, v4, 3, ["reason", "CLOUDFLARE_API_TOKEN"]),
+        (404, plain, 3, ["reason", "--model"]),
+        (413, anthropic, 4, ["reason", ""]),
+        (413, plain, 3, ["reason", "32 MB"]),
         (418, "plain reason", 3, ["reason", "plain"]),
         (429, policy, 3, ["reason", "Spending limit"]),
         (502, page, 4, ["reason", ""]),

@@ -18,7 +18,7 @@ fn verbose_reports_tokens_timings_cache_status_and_log_id() {
             stderr(&result.stderr(starts_with("haiku: 17 input tokens, 191 output tokens; ")));
         let without_digits = summary.replace(|c: char| c.is_ascii_digit(), "0");
         let expected = "haiku: 00 input tokens, 000 output tokens; first text 0.00 s, total 0.00 s; \
-                        cache MISS; log 00JADMCQQQBWH0NXZ0GCRN00DP\n";
+                        cache MISS; key Unified; log 00JADMCQQQBWH0NXZ0GCRN00DP\n";
         assert_eq!(without_digits, expected);
     }
 }
