@@ -1,8 +1,9 @@
 //! What a server answers instead of a reply: every shape of an error.
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::json::{Key, MAX_ERROR_BYTES, Object, completed, lenient_value};
+use super::json::{MAX_ERROR_BYTES, completed, lenient_properties, lenient_value};
 use crate::error::words_of_page;
 
 /// An error as a server reports it. Its words are whole: they are redacted before they are shortened.
@@ -53,30 +54,23 @@ impl ApiError {
 
     /// The error that an object reports which might as well be a reply: in `errors` or `error`, if they
     /// are more than an empty list, object or string, or as its state.
-    pub fn reported(object: &Object) -> Option<ApiError> {
-        let has_failed = object.get(Key::State).is_some_and(|state| state.get() == "\"Failed\"");
-        let says_something = |key| {
-            object.get(key).is_some_and(|json| {
-                json.get().len() > MAX_ERROR_BYTES
-                    || lenient_value(json.get()).is_some_and(|value| says_something(&value))
-            })
-        };
-        if !says_something(Key::Errors) && !says_something(Key::Error) {
+    pub fn reported(object: &RawValue) -> Option<ApiError> {
+        const NAMES: [&str; 6] = ["code", "type", "request_id", "message", "errors", "error"];
+        let values = lenient_properties(Some(object), NAMES);
+        let [state] = lenient_properties(Some(object), ["state"]);
+        let reports = values[4..].iter().flatten().any(|json| {
+            let json = json.get();
+            json.len() > MAX_ERROR_BYTES || lenient_value(json).as_ref().is_some_and(says_something)
+        });
+        if !reports {
+            let has_failed = state.is_some_and(|state| state.get() == "\"Failed\"");
             return has_failed.then(|| ApiError::new("its state is Failed"));
         }
-        let json = |key| object.get(key).map_or("null", |json| json.get());
-        Some(ApiError::parse(
-            format!(
-                r#"{{"code":{},"type":{},"request_id":{},"message":{},"errors":{},"error":{}}}"#,
-                json(Key::Code),
-                json(Key::Type),
-                json(Key::RequestId),
-                json(Key::Message),
-                json(Key::Errors),
-                json(Key::Error)
-            )
-            .as_bytes(),
-        ))
+        let json = |(name, value): (&str, Option<&RawValue>)| {
+            value.map(|value| format!("\"{name}\":{}", value.get()))
+        };
+        let all: Vec<_> = NAMES.into_iter().zip(values).filter_map(json).collect();
+        Some(ApiError::parse(format!("{{{}}}", all.join(",")).as_bytes()))
     }
 
     /// Adds a list of errors, one error, or a message.

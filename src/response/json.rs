@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use serde::de::value::{Error as KeyError, StrDeserializer};
-use serde::de::{IntoDeserializer, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
@@ -15,97 +14,56 @@ use crate::error::Error;
 /// The most of an error's body that is read: no message is that long.
 pub const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// The properties that are read, of whatever object.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum Key {
-    CacheCreationInputTokens,
-    CacheReadInputTokens,
-    Code,
-    Content,
-    ContentBlock,
-    Delta,
-    Error,
-    Errors,
-    #[serde(rename = "gatewayMetadata")]
-    GatewayMetadata,
-    InputTokens,
-    #[serde(rename = "keySource")]
-    Payer,
-    MaxTokens,
-    Message,
-    OutputTokens,
-    RequestId,
-    Result,
-    State,
-    StopDetails,
-    StopReason,
-    Text,
-    Type,
-    Usage,
-    /// One for all the others, so that they take no memory.
-    #[default]
-    #[serde(other)]
-    Other,
-}
+/// The properties of these names in the JSON of an object; the last of a repeated one counts, and null
+/// as none. All others may hold anything, and have any name: half a surrogate pair is none to a parser.
+///
+/// # Errors
+/// What is no object. Its syntax is not checked in full.
+pub fn properties<'a, const N: usize>(
+    json: &'a str,
+    names: [&str; N],
+) -> serde_json::Result<[Option<&'a RawValue>; N]> {
+    struct Names<'n, const N: usize>([&'n str; N]);
+    impl<'de, const N: usize> Visitor<'de> for Names<'_, N> {
+        type Value = [Option<&'de RawValue>; N];
 
-/// What is read of an object; the last of a repeated property counts, and null as none. The names of the others may be
-/// anything, half a surrogate pair too.
-#[derive(Debug, Default)]
-pub struct Object<'a>([Option<&'a RawValue>; Key::Other as usize + 1]);
-
-impl<'a> Object<'a> {
-    /// Without properties if `value` is no object.
-    pub fn new(value: Option<&'a RawValue>) -> Object<'a> {
-        lenient(value).unwrap_or_default()
-    }
-
-    pub fn get(&self, key: Key) -> Option<&'a RawValue> {
-        self.0[key as usize]
-    }
-
-    /// A property without which nothing can be made of the rest.
-    ///
-    /// # Errors
-    /// Its absence, and another shape.
-    pub fn required<T: Deserialize<'a>>(&self, key: Key) -> Result<T, Error> {
-        parse_json(self.get(key).map_or("null", RawValue::get))
-    }
-
-    pub fn object(&self, key: Key) -> Object<'a> {
-        Object::new(self.get(key))
-    }
-
-    /// A string, half a character in it replaced.
-    pub fn text(&self, key: Key) -> Option<String> {
-        let JsonText(bytes) = lenient(self.get(key))?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    }
-}
-
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Properties;
-        impl<'de> Visitor<'de> for Properties {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut object = Object::default();
-                while let Some((JsonText(name), value)) = map.next_entry::<_, &RawValue>()? {
-                    let name: StrDeserializer<KeyError> =
-                        std::str::from_utf8(&name).unwrap_or_default().into_deserializer();
-                    object.0[Key::deserialize(name).unwrap_or_default() as usize] =
-                        Some(value).filter(|value| value.get() != "null");
-                }
-                Ok(object)
-            }
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
         }
-        deserializer.deserialize_map(Properties)
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut values = [None; N];
+            while let Some((JsonText(found), value)) = map.next_entry::<_, &RawValue>()? {
+                if let Some(at) = self.0.iter().position(|name| name.as_bytes() == &*found) {
+                    values[at] = Some(value).filter(|value| value.get() != "null");
+                }
+            }
+            Ok(values)
+        }
     }
+    serde_json::Deserializer::from_str(json).deserialize_map(Names(names))
+}
+
+/// The same of what may be no object, or not be there at all.
+pub fn lenient_properties<'a, const N: usize>(
+    value: Option<&'a RawValue>,
+    names: [&str; N],
+) -> [Option<&'a RawValue>; N] {
+    value.and_then(|value| properties(value.get(), names).ok()).unwrap_or([None; N])
+}
+
+/// A string, half a character in it replaced.
+pub fn lenient_text(value: Option<&RawValue>) -> Option<String> {
+    let JsonText(bytes) = lenient(value)?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A value without which nothing can be made of the rest.
+///
+/// # Errors
+/// Its absence, and another shape.
+pub fn required<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> Result<T, Error> {
+    parse_json(value.map_or("null", RawValue::get))
 }
 
 /// What a server says beside the reply, if it has the expected shape.

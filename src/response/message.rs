@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::api_error::ApiError;
 use super::json::{
-    Key, MAX_ERROR_BYTES, Object, completed, lenient, malformed, not_utf8, parse_json,
-    unexpected_json,
+    MAX_ERROR_BYTES, completed, lenient, lenient_properties, lenient_text, malformed, not_utf8,
+    parse_json, properties, unexpected_json,
 };
 use super::reply::{Reading, Reply};
 use super::text::JsonText;
@@ -26,10 +26,12 @@ const MAX_BLOCKS: usize = 100_000;
 /// Adds a content block to `reply`, and its text to `text`.
 ///
 /// # Errors
-/// A text that is not a string.
-pub fn read_block(block: &Object, reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error> {
-    if block.text(Key::Type).as_deref() == Some("text") {
-        return read_text(block, reply, text);
+/// What is no block, and a text block whose text is not a string.
+pub fn read_block(block: &str, reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error> {
+    let [kind, piece] =
+        properties(block, ["type", "text"]).map_err(|error| unexpected_json(&error))?;
+    if lenient_text(kind).as_deref() == Some("text") {
+        return read_text(piece, reply, text);
     }
     reply.take_other_block();
     Ok(())
@@ -39,9 +41,13 @@ pub fn read_block(block: &Object, reply: &mut Reply, text: &mut Vec<u8>) -> Resu
 ///
 /// # Errors
 /// A text that is not a string.
-pub fn read_text(object: &Object, reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error> {
-    let piece = object.get(Key::Text).map(|json| parse_json::<JsonText>(json.get()));
-    reply.take_text(&piece.transpose()?.unwrap_or_default().0, text)
+pub fn read_text(
+    json: Option<&RawValue>,
+    reply: &mut Reply,
+    text: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let piece = json.map(|json| parse_json::<JsonText>(json.get())).transpose()?;
+    reply.take_text(&piece.unwrap_or_default().0, text)
 }
 
 /// Reads the body, prints what was asked for, and notes in `reply` what it says.
@@ -88,8 +94,8 @@ fn parse(body: &[u8], reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error
         return Err(malformed(&format!("malformed reply: HTTP {status} with an empty body")));
     }
     let body = std::str::from_utf8(body).map_err(|_| not_utf8())?;
-    let message = unwrap(body, reply)?;
-    let content = message.get(Key::Content);
+    let message = Some(unwrap(body, reply)?);
+    let [content, usage] = lenient_properties(message, ["content", "usage"]);
     let count = lenient::<Vec<IgnoredAny>>(content).map_or(0, |blocks| blocks.len());
     if count > MAX_BLOCKS {
         return Err(malformed(&format!("malformed reply: {count} content blocks")));
@@ -99,34 +105,32 @@ fn parse(body: &[u8], reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error
         return Err(not_a_message(body, reply));
     };
     for block in blocks {
-        read_block(&parse_json(block.get())?, reply, text)?;
+        read_block(block.get(), reply, text)?;
     }
     reply.finish_text(text)?;
-    reply.set_usage(message.get(Key::Usage));
-    reply.set_stop(&message);
+    reply.set_usage(usage);
+    reply.set_stop(message);
     Ok(())
 }
 
 /// The innermost object of the wrappings around a message, or the error that one of them reports.
-fn unwrap<'a>(body: &'a str, reply: &mut Reply) -> Result<Object<'a>, Error> {
-    let whole: Result<&RawValue, _> = serde_json::from_str(body);
-    let mut message = match whole.and_then(|whole| serde_json::from_str(whole.get())) {
-        Ok(object) => object,
+fn unwrap<'a>(body: &'a str, reply: &mut Reply) -> Result<&'a RawValue, Error> {
+    let mut message: &RawValue = match serde_json::from_str(body) {
+        Ok(json) if body.starts_with('{') => json,
         Err(error) if error.is_eof() && body.starts_with('{') => {
-            let part = body.get(..body.len().min(MAX_ERROR_BYTES)).unwrap_or_default();
-            report(&serde_json::from_str(&completed(part)).unwrap_or_default(), reply)?;
+            let part = completed(body.get(..MAX_ERROR_BYTES).unwrap_or(body));
+            serde_json::from_str(&part).map_or(Ok(()), |part| report(part, reply))?;
             return Err(malformed("truncated reply: incomplete JSON"));
         }
-        Err(error) if error.is_syntax() && body.starts_with('{') => {
-            return Err(unexpected_json(&error));
-        }
-        Err(_) => return Err(not_a_message(body, reply)),
+        Err(error) if body.starts_with('{') => return Err(unexpected_json(&error)),
+        _ => return Err(not_a_message(body, reply)),
     };
     for _ in 0..MAX_WRAPPINGS {
-        report(&message, reply)?;
-        reply.set_key_source(&message);
-        match message.get(Key::Result).filter(|result| result.get().starts_with('{')) {
-            Some(result) => message = Object::new(Some(result)),
+        report(message, reply)?;
+        reply.set_key_source(Some(message));
+        let [result] = lenient_properties(Some(message), ["result"]);
+        match result.filter(|result| result.get().starts_with('{')) {
+            Some(result) => message = result,
             None => break,
         }
     }
@@ -135,7 +139,7 @@ fn unwrap<'a>(body: &'a str, reply: &mut Reply) -> Result<Object<'a>, Error> {
 
 /// # Errors
 /// The error that `object` reports, if it does.
-fn report(object: &Object, reply: &mut Reply) -> Result<(), Error> {
+fn report(object: &RawValue, reply: &mut Reply) -> Result<(), Error> {
     let Some(error) = ApiError::reported(object) else {
         return Ok(());
     };

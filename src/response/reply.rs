@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::api_error::ApiError;
-use super::json::{Key, Object, lenient, lenient_value};
+use super::json::{lenient, lenient_properties, lenient_text, lenient_value};
 use super::text::TextJoiner;
 use crate::client::Head;
 use crate::error::{Error, ExitStatus, shorten};
@@ -73,27 +73,34 @@ impl Reply {
         error.into_error(what, self.head.status, self.head.retry_headers)
     }
 
-    /// Takes over who pays.
-    pub fn set_key_source(&mut self, object: &Object) {
-        let source = object.object(Key::GatewayMetadata).text(Key::Payer);
-        self.key_source = source.or(self.key_source.take());
+    /// Takes over who pays, as `gatewayMetadata` has it.
+    pub fn set_key_source(&mut self, object: Option<&RawValue>) {
+        let [metadata] = lenient_properties(object, ["gatewayMetadata"]);
+        let [source] = lenient_properties(metadata, ["keySource"]);
+        self.key_source = lenient_text(source).or(self.key_source.take());
     }
 
     /// Takes over `usage`; its figures are cumulative.
     pub fn set_usage(&mut self, usage: Option<&RawValue>) {
-        let object = Object::new(usage);
-        let set = |count: &mut Option<u64>, key| *count = lenient(object.get(key)).or(*count);
-        set(&mut self.usage.input, Key::InputTokens);
-        set(&mut self.usage.output, Key::OutputTokens);
-        set(&mut self.usage.cache_read, Key::CacheReadInputTokens);
-        set(&mut self.usage.cache_written, Key::CacheCreationInputTokens);
+        const NAMES: [&str; 4] = [
+            "input_tokens",
+            "output_tokens",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+        ];
+        let known = &mut self.usage;
+        let counts =
+            [&mut known.input, &mut known.output, &mut known.cache_read, &mut known.cache_written];
+        for (count, value) in counts.into_iter().zip(lenient_properties(usage, NAMES)) {
+            *count = lenient(value).or(*count);
+        }
     }
 
     /// Takes over why the model stopped.
-    pub fn set_stop(&mut self, object: &Object) {
-        self.stop_reason = object.text(Key::StopReason).or(self.stop_reason.take());
-        let details = object.get(Key::StopDetails).and_then(|details| lenient_value(details.get()));
-        let details = details.filter(|details| !details.is_null());
+    pub fn set_stop(&mut self, object: Option<&RawValue>) {
+        let [reason, details] = lenient_properties(object, ["stop_reason", "stop_details"]);
+        self.stop_reason = lenient_text(reason).or(self.stop_reason.take());
+        let details = details.and_then(|details| lenient_value(details.get()));
         let explanation = details.map(|details| {
             let words = ["explanation", "message", "reason", "category"];
             let words = words.iter().find_map(|key| details.get(key)?.as_str());
@@ -180,12 +187,13 @@ impl Reply {
             Some("end_turn" | "stop_sequence") if self.has_words || !is_text => Ok(()),
             Some("end_turn" | "stop_sequence") => unfinished("the reply has no text"),
             Some("max_tokens") => {
-                let request: Object = serde_json::from_slice(body).unwrap_or_default();
-                let asked = lenient::<u64>(request.get(Key::MaxTokens));
-                let advice = match asked.is_some_and(|tokens| tokens < MODEL_MAX_TOKENS) {
-                    true => "raise --max-tokens",
-                    false => "ask for a shorter answer, or for the rest",
-                };
+                let request = serde_json::from_slice(body).ok();
+                let [asked] = lenient_properties(request, ["max_tokens"]);
+                let advice =
+                    match lenient(asked).is_some_and(|tokens: u64| tokens < MODEL_MAX_TOKENS) {
+                        true => "raise --max-tokens",
+                        false => "ask for a shorter answer, or for the rest",
+                    };
                 Err(Error::new(
                     ExitStatus::Unfinished,
                     "the reply was cut off at the token limit (max_tokens)",

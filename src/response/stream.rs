@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::api_error::ApiError;
-use super::json::{Key, Object, lenient, malformed, not_utf8, parse_json};
+use super::json::{
+    lenient, lenient_properties, lenient_text, malformed, not_utf8, parse_json, required,
+};
 use super::message::{read_block, read_text};
 use super::reply::{Reading, Reply};
 use super::sse;
@@ -159,32 +161,34 @@ impl<'r> Stream<'r> {
             let what = "the server reported an error during the reply";
             return Err(self.reply.failure(ApiError::parse(data), what));
         }
-        let value = parse(data)?;
-        let event = Object::new(Some(value));
-        self.reply.set_key_source(&event);
+        let event = Some(parse(data)?);
+        let [message, block, delta, usage] =
+            lenient_properties(event, ["message", "content_block", "delta", "usage"]);
         match kind {
             EventKind::MessageStart => {
-                let message = event.object(Key::Message);
-                self.reply.set_key_source(&message);
-                self.reply.set_usage(message.get(Key::Usage));
+                let [usage] = lenient_properties(message, ["usage"]);
+                self.reply.set_usage(usage);
+                self.reply.set_key_source(message);
             }
             EventKind::ContentBlockStart => {
                 let before = self.text.len();
-                read_block(&event.required(Key::ContentBlock)?, self.reply, &mut self.text)?;
+                let block: &RawValue = required(block)?;
+                read_block(block.get(), self.reply, &mut self.text)?;
                 self.has_content |= self.text.len() > before;
             }
             EventKind::ContentBlockDelta => {
                 self.has_content = true;
-                let delta: Object = event.required(Key::Delta)?;
-                let JsonText(kind) = delta.required(Key::Type)?;
+                let [kind, text] = lenient_properties(delta, ["type", "text"]);
+                let JsonText(kind) = required(kind)?;
                 if *kind == *b"text_delta" {
-                    read_text(&delta, self.reply, &mut self.text)?;
+                    read_text(text, self.reply, &mut self.text)?;
                 }
+                return Ok(());
             }
             EventKind::MessageDelta => {
                 self.has_content = true;
-                self.reply.set_usage(event.get(Key::Usage));
-                self.reply.set_stop(&event.object(Key::Delta));
+                self.reply.set_usage(usage);
+                self.reply.set_stop(delta);
             }
             EventKind::MessageStop => {
                 self.has_content = true;
@@ -193,6 +197,7 @@ impl<'r> Stream<'r> {
             }
             EventKind::Error | EventKind::Other => {}
         }
+        self.reply.set_key_source(event);
         Ok(())
     }
 
@@ -223,29 +228,31 @@ fn kind_of(event: sse::Event<'_>) -> Result<Option<EventKind>, Error> {
             if event.data.trim_ascii().is_empty() {
                 return Ok(None);
             }
-            let object = Object::new(Some(parse(event.data)?));
-            match type_of(&object) {
-                EventKind::Other if is_failure(&object) => EventKind::Error,
+            let value = parse(event.data)?;
+            match type_of(value) {
+                EventKind::Other if is_failure(value) => EventKind::Error,
                 kind => kind,
             }
         }
         // Pings and unknown events may hold anything.
         name => match parse(event.data) {
             Ok(_) if name == b"ping" => EventKind::Other,
-            Ok(value) => type_of(&Object::new(Some(value))),
+            Ok(value) => type_of(value),
             Err(_) => return Ok(None),
         },
     }))
 }
 
 /// The type that an event's data gives.
-fn type_of(object: &Object) -> EventKind {
-    lenient(object.get(Key::Type)).unwrap_or_default()
+fn type_of(value: &RawValue) -> EventKind {
+    let [kind] = lenient_properties(Some(value), ["type"]);
+    lenient(kind).unwrap_or_default()
 }
 
 /// Whether an event of no known type reports an error. A ping reports nothing.
-fn is_failure(object: &Object) -> bool {
-    object.text(Key::Type).as_deref() != Some("ping") && ApiError::reported(object).is_some()
+fn is_failure(value: &RawValue) -> bool {
+    let [kind] = lenient_properties(Some(value), ["type"]);
+    lenient_text(kind).as_deref() != Some("ping") && ApiError::reported(value).is_some()
 }
 
 /// The error in a stream that comes with the status of an error: of its first event that is one, or
