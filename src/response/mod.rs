@@ -217,7 +217,7 @@ mod tests {
                 };
                 assert!(is_right, "{found:?} is not {expected:?} for {place}");
                 assert!(
-                    expected != ""
+                    !expected.is_empty()
                         || !["check", "load", "raise", "blocked"]
                             .iter()
                             .any(|word| found.contains(word)),

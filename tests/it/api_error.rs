@@ -218,3 +218,101 @@ fn unfinished_error(body: &str) -> Server {
     let head = raw_http(400, &[("content-length", "500")], body);
     Server::always(vec![Step::Send(head), Step::Hold])
 }
+
+/// A response as a server sent it, byte for byte.
+#[track_caller]
+fn case(name: &str) -> Server {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/cases");
+    Server::sending(fs::read(format!("{folder}/{name}.http")).unwrap())
+}
+
+#[test]
+fn errors_from_the_field_are_rejected_with_advice() {
+    const HTTP_400: &str = "haiku: HTTP 400: Invalid request headers; Invalid format for Authorization header (code 6003, 6111); check the token in CLOUDFLARE_API_TOKEN\n";
+    const EVENT: &str = "haiku: the server reported an error during the reply: ";
+    for (name, code, line) in [
+        ("400-6003", 3, HTTP_400.to_owned()),
+        ("403-9109", 3, "haiku: HTTP 403: Invalid access token (code 9109); check the token in CLOUDFLARE_API_TOKEN: it needs the permission Workers AI Read\n".into()),
+        ("403-challenge", 3, "haiku: HTTP 403: Just a moment...; Cloudflare blocked this client or network, whatever the token\n".into()),
+        ("unnamed", 4, format!("{EVENT}AiError: upstream failed, request abc (code 3043)\n")),
+        ("spend-limit", 3, format!("{EVENT}Spending limit exceeded (code 2041); raise the limit at dash.cloudflare.com under AI > AI Gateway\n")),
+        ("invalid-request", 3, format!("{EVENT}messages.0: image exceeds the maximum\n")),
+    ] {
+        for options in [&["hi"][..], &["--stream", "hi"], &["--json", "--stream", "hi"]] {
+            let server = case(name);
+            ask(&server, options).code(code).stdout("").stderr(line.clone());
+            assert_eq!(server.requests().len(), 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn an_error_means_the_same_in_every_place() {
+    let errors = r#"{"success":false,"errors":[{"code":"1","message":"x","error_chain":[{"code":"10000","message":"reason"}]}]}"#;
+    let event = format!("event: error\ndata: {errors}\n\n");
+    let unnamed = format!("data: {errors}\n\n");
+    let cut = &errors[..errors.len() - 8];
+    let stream = ("content-type", "text/event-stream");
+    for (status, content_type, body) in [
+        (400, JSON, errors),
+        (500, JSON, cut),
+        (400, stream, &event),
+        (400, stream, &unnamed),
+        (200, JSON, errors),
+        (200, JSON, cut),
+        (200, JSON, &format!(r#"{{"state":"Failed","error":{errors}}}"#)),
+        (200, stream, &event),
+        (200, stream, &unnamed),
+    ] {
+        let length = (body.len() + 5).to_string();
+        let whole = http(status, &[content_type], body);
+        let lost = raw_http(status, &[content_type, ("content-length", &length)], body);
+        for response in [whole, lost] {
+            let server = Server::sending(response);
+            ask(&server, &["--stream", "hi"]).code(3).stdout("").stderr(one_line(&[
+                "reas",
+                "10000",
+                "check the token in CLOUDFLARE_API_TOKEN",
+            ]));
+            assert_eq!(server.requests().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_challenge_is_known_by_its_header() {
+    for status in [403, 503] {
+        let response = http(status, &[("cf-mitigated", "challenge")], "<p>Checking</p>");
+        ask(&Server::sending(response), &["hi"])
+            .code(3)
+            .stderr(one_line(&["Checking", "blocked this client or network"]));
+    }
+}
+
+#[test]
+fn a_token_is_redacted_in_each_entry_and_in_all_of_them() {
+    let (start, end) = TOKEN.split_at(12);
+    let entry = |message: &str| json!({"code": 1, "message": message});
+    for body in [
+        json!({"errors": [entry(&format!("bad token {start}"))]}),
+        json!({"errors": [entry(&format!("bad token {start}")), entry("other words")]}),
+        json!({"errors": [entry(start), entry(end)]}),
+        json!({"errors": [{"code": 1, "message": start, "error_chain": [{"message": end}]}]}),
+        json!({"title": start, "detail": end}),
+        json!({"title": start, "detail": "other words"}),
+    ] {
+        let event = format!("event: error\ndata: {body}\n\n");
+        let stream = [("content-type", "text/event-stream")];
+        for response in [
+            http(400, &[JSON], body.to_string()),
+            http(400, &stream, &event),
+            http(200, &stream, &event),
+        ] {
+            ask(&Server::sending(response), &["--stream", "hi"])
+                .code(vec![3, 4])
+                .stderr(contains("[redacted]"))
+                .stderr(contains(&TOKEN[..6]).not())
+                .stderr(contains(end).not());
+        }
+    }
+}

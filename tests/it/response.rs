@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::mock_server::{
     JSON, Server, Step, chunk, event, events, http, json_response, message, raw_http,
 };
-use crate::support::{MALFORMED, TRUNCATED, ask, error_line, one_line, stdout};
+use crate::support::{Folder, MALFORMED, TRUNCATED, ask, error_line, one_line, stdout};
 use crate::tls::{Close, ask_closing};
 
 /// A reply with line breaks, escapes and number spelling of its own.
@@ -362,5 +362,66 @@ fn a_connection_closed_without_close_notify_is_lost_in_plain_words() {
             .stdout("")
             .stderr(contains(part))
             .stderr(contains("docs.rs").not());
+    }
+}
+
+#[test]
+fn max_tokens_can_be_raised_only_below_the_models_maximum() {
+    let folder = Folder::new();
+    let body = |tokens: u32| {
+        let messages = json!([{"role": "user", "content": "hi"}]);
+        let body = json!({"model": "m", "messages": messages, "max_tokens": tokens});
+        folder.write(&tokens.to_string(), body.to_string())
+    };
+    let (small, large) = (body(100), body(8192));
+    let server = Server::message("text", "max_tokens");
+    for (args, advice) in [
+        (&["--max-tokens", "8191", "hi"][..], "raise --max-tokens"),
+        (&["--body", &small], "raise --max-tokens"),
+        (&["hi"], "ask for a shorter answer, or for the rest"),
+        (&["--max-tokens", "9000", "hi"], "ask for a shorter answer, or for the rest"),
+        (&["--body", &large], "ask for a shorter answer, or for the rest"),
+    ] {
+        ask(&server, args).code(5).stdout("text\n").stderr(format!(
+            "haiku: the reply was cut off at the token limit (max_tokens); {advice}\n"
+        ));
+    }
+}
+
+#[test]
+fn the_reply_of_a_newer_model_is_read() {
+    let body = include_str!("../data/cases/newer-model.json");
+    let stream = include_str!("../data/cases/newer-model.sse");
+    for (server, option) in
+        [(Server::json(200, body), "--no-stream"), (Server::events(&[stream]), "--stream")]
+    {
+        ask(&server, &["-v", option, "hi"])
+            .success()
+            .stdout("Hello\n")
+            .stderr(one_line(&["12 input tokens, 34 output tokens; ", "; key BYOK"]));
+        ask(&server, &["--json", option, "hi"]).success().stdout(contains("thinking"));
+    }
+}
+
+#[test]
+fn blocks_without_a_type_and_halves_of_characters_do_not_spoil_a_reply() {
+    let odd = r#""\ud83e":"\ud83e","x":"\ud83e","y":{"\udd80":["\ud83e"]}"#;
+    let body = format!(
+        r#"{{{odd},"content":[{{"text":"no"}},{{{odd}}},{{{odd},"type":"text","text":"text"}}],"usage":{{{odd},"input_tokens":1}},"stop_reason":"end_turn"}}"#
+    );
+    let events = [
+        format!(r#"{{{odd},"type":"message_start","message":{{{odd}}}}}"#),
+        format!(r#"{{{odd},"type":"content_block_start","content_block":{{{odd}}}}}"#),
+        format!(
+            r#"{{{odd},"type":"content_block_delta","delta":{{{odd},"type":"text_delta","text":"text"}}}}"#
+        ),
+        format!(r#"{{{odd},"type":"ping"}}"#),
+        format!(r#"{{{odd},"type":"message_delta","delta":{{{odd},"stop_reason":"end_turn"}}}}"#),
+        format!(r#"{{{odd},"type":"message_stop"}}"#),
+    ];
+    let stream = Server::events(&events.map(|data| format!("data: {data}\n\n")));
+    for (server, option) in [(Server::json(200, body), "--no-stream"), (stream, "--stream")] {
+        ask(&server, &[option, "hi"]).success().stdout("text\n");
+        ask(&server, &[option, "--json", "hi"]).success().stdout(contains("text"));
     }
 }

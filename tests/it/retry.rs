@@ -49,6 +49,7 @@ fn temporary_errors_are_retried() {
     }
     let rate_limit = r#"{"error":[{"code":2021,"message":"Rate limit exceeded"}]}"#;
     is_retried(http(402, &SOON, rate_limit), &[]);
+    is_retried(http(400, &SOON, r#"{"errors":[{"code":2003,"message":"x"}]}"#), &[]);
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn a_reply_that_has_begun_is_not_requested_again() {
 }
 
 #[test]
-fn only_an_overload_before_the_first_text_is_retried() {
+fn only_an_overload_or_a_rate_limit_before_the_first_text_is_retried() {
     let error =
         |kind: &str| event(&json!({"type": "error", "error": {"type": kind, "message": "x"}}));
     let stream = |before: usize, kind: &str| {
@@ -90,11 +91,12 @@ fn only_an_overload_before_the_first_text_is_retried() {
     };
     for before in [3, 0] {
         is_retried(stream(before, "overloaded_error"), &["--stream"]);
+        is_retried(stream(before, "rate_limit_error"), &["--stream"]);
         let (result, requests) = after(stream(before, "overloaded_error"), &["--stream", "--json"]);
         result.success().stdout(contains("message_start").not());
         assert_eq!(requests, 2);
     }
-    for (before, kind) in [(4, "overloaded_error"), (3, "api_error")] {
+    for (before, kind) in [(4, "overloaded_error"), (4, "rate_limit_error"), (3, "api_error")] {
         for options in [&["--stream"][..], &["--stream", "--json"]] {
             is_not_retried(stream(before, kind), options, 4);
         }
@@ -125,6 +127,8 @@ fn x_should_retry_decides_except_for_redirects() {
     is_retried(response(400, "true"), &[]);
     is_not_retried(response(529, "false"), &[], 4);
     is_not_retried(response(307, "true"), &[], 3);
+    let spending_limit = r#"{"error":[{"code":2041,"message":"x"}]}"#;
+    is_not_retried(http(429, &[SOON[0], ("x-should-retry", "true")], spending_limit), &[], 3);
 }
 
 #[test]

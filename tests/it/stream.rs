@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::mock_server::{
     Server, Step, chunk, delta, event, event_stream_head, events, http, raw_http, unfinished_stream,
 };
-use crate::support::{MALFORMED, TRUNCATED, ask, check, one_line, process};
+use crate::support::{MALFORMED, TRUNCATED, ask, check, one_line, process, stdout};
 
 /// The events of a reply `half` up to its text.
 fn half() -> Vec<String> {
@@ -350,4 +350,46 @@ fn a_failed_stream_that_was_not_requested_prints_nothing() {
             ask(&server, &[option, "hi"]).code(4).stdout("").stderr(one_line(&[part]));
         }
     }
+}
+
+#[test]
+fn a_control_character_within_a_string_is_not_json() {
+    let whole = events(&["a"], "end_turn");
+    for control in ["\t", "\u{1}", "\u{1f}", "\ndata: "] {
+        for malformed in [
+            raw_delta(&format!("b{control}c")),
+            format!(
+                "data: {{\"type\":\"content_block_delta\",\"a{control}\":1,\"delta\":{{\"type\":\"x\"}}}}\n\n"
+            ),
+            format!("data: {{\"type\":\"x\",\"a\":\"b{control}\"}}\n\n"),
+        ] {
+            let mut all = whole.clone();
+            all.insert(4, malformed);
+            let server = Server::events(&all);
+            ask(&server, &["--stream", "hi"]).code(4).stdout("a").stderr(one_line(&[MALFORMED]));
+            let result = ask(&server, &["--json", "--stream", "hi"]);
+            let result = result.code(4).stderr(one_line(&[MALFORMED]));
+            assert_eq!(stdout(&result).lines().count(), 4);
+        }
+    }
+}
+
+#[test]
+fn an_unnamed_event_reports_an_error_but_a_ping_does_not() {
+    for data in [
+        r#"{"error":"reason"}"#,
+        r#"{"errors":[{"message":"reason"}]}"#,
+        r#"{"type":"unknown","error":{"message":"reason"}}"#,
+    ] {
+        for name in ["", "event: message\n"] {
+            let mut all = half();
+            all.push(format!("{name}data: {data}\n\n"));
+            read(&all).code(4).stdout("half").stderr(one_line(&["reason"]));
+        }
+    }
+    let mut all = events(&["text"], "end_turn");
+    all.insert(4, "data: {\"type\":\"ping\",\"error\":\"x\"}\n\n".into());
+    all.insert(4, "data: {\"errors\":[],\"error\":null}\n\n".into());
+    all.insert(4, "event: news\ndata: {\"errors\":[{\"message\":\"x\"}]}\n\n".into());
+    read(&all).success().stdout("text\n");
 }

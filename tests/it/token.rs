@@ -186,3 +186,57 @@ fn quotes_and_a_name_before_a_token_are_pointed_out_without_repeating_it() {
         check(haiku_at(&server).env("CLOUDFLARE_API_TOKEN", padded).arg("hi")).success();
     }
 }
+
+#[test]
+fn no_line_repeats_the_token() {
+    let folder = Folder::new();
+    let file = private(&folder, "token", format!("{TOKEN}\n"));
+    let long = "x".repeat(50) + TOKEN;
+    let header = format!("x-note: {TOKEN}");
+    let server = Server::documented();
+    for args in [
+        &["--retries", TOKEN, "hi"][..],
+        &["--retries", &long, "hi"],
+        &[&format!("--{TOKEN}"), "hi"],
+        &["hi", &format!("-{TOKEN}")],
+        &["-o", &format!("/missing/{TOKEN}"), "hi"],
+        &["-a", TOKEN, "hi"],
+        &["-H", &format!("{TOKEN} {TOKEN}: x"), "hi"],
+        &["--dry-run", "-v", "-H", &header, "hi"],
+        &["--account-id", &format!("cfut_{TOKEN}"), "hi"],
+    ] {
+        let by_variable = haiku_at(&server);
+        let mut by_file = haiku_at(&server);
+        by_file.env("CLOUDFLARE_API_TOKEN", "").args(["--token-file", &file]);
+        let mut by_named_file = haiku_at(&server);
+        by_named_file.env("CLOUDFLARE_API_TOKEN", "").env("CLOUDFLARE_API_TOKEN_FILE", &file);
+        for mut command in [by_variable, by_file, by_named_file] {
+            check(command.args(args))
+                .code(vec![0, 1, 2])
+                .stderr(predicate::str::is_empty().not())
+                .stderr(contains(&TOKEN[..8]).not());
+        }
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_token_in_place_of_the_account_id_is_rejected_and_not_repeated() {
+    let server = Server::documented();
+    for token in ["cfut_aB3secret9", "cfat_aB3secret9", "cfk_aB3secret9", "cfut_aB3/secret9"] {
+        for preview in [&["hi"][..], &["--dry-run", "hi"]] {
+            let mut by_option = haiku_at(&server);
+            by_option.args(["--account-id", token]).args(preview);
+            let mut by_variable = haiku_at(&server);
+            by_variable.env("CLOUDFLARE_ACCOUNT_ID", token).args(preview);
+            for (mut command, name) in
+                [(by_option, "--account-id"), (by_variable, "CLOUDFLARE_ACCOUNT_ID")]
+            {
+                check(&mut command)
+                    .code(2)
+                    .stderr(format!("haiku: {name} holds an API token, not an account ID\n"));
+            }
+        }
+    }
+    assert!(server.requests().is_empty());
+}

@@ -3,7 +3,7 @@
 use predicates::prelude::*;
 use predicates::str::starts_with;
 
-use crate::support::mock_server::{GATEWAY_HEADERS, JSON, Server, http, message};
+use crate::support::mock_server::{GATEWAY_HEADERS, JSON, Server, events, http, message};
 use crate::support::{ask, one_line, stderr};
 
 #[test]
@@ -65,4 +65,44 @@ fn quiet_does_not_suppress_errors() {
     ask(&Server::documented(), &["-q", "-t", "7", "hi"])
         .code(2)
         .stderr(one_line(&["--temperature"]));
+}
+
+#[test]
+fn verbose_names_what_support_asks_for_after_a_failure() {
+    let body =
+        r#"{"type":"error","error":{"type":"api_error","message":"x"},"request_id":"req_1"}"#;
+    let stream = format!("event: error\ndata: {body}\n\n");
+    let ids = [("cf-aig-log-id", "01J"), ("cf-ray", "8f-FRA")];
+    let by_header = [&ids[..], &[("request-id", "req_1")]].concat();
+    let events = [&ids[..], &[("content-type", "text/event-stream")]].concat();
+    for response in [
+        http(400, &ids, body),
+        http(400, &by_header, "{}"),
+        http(400, &events, &stream),
+        http(200, &ids, body),
+        http(200, &events, &stream),
+    ] {
+        let error = stderr(&ask(&Server::sending(response), &["-v", "hi"]).code(vec![3, 4]));
+        let (first, last) = error.trim_end().split_once('\n').unwrap();
+        assert!(first.contains("HTTP") || first.contains("during the reply"), "{error}");
+        assert!(last.ends_with("; log 01J; cf-ray 8f-FRA; request req_1"), "{error}");
+    }
+}
+
+#[test]
+fn verbose_says_who_pays() {
+    for source in ["Unified", "BYOK"] {
+        let mut reply = message("text", "end_turn");
+        reply["gatewayMetadata"]["keySource"] = source.into();
+        let stream: String = events(&["text"], "end_turn").concat().replace("Unified", source);
+        let metadata = reply.as_object_mut().unwrap().remove("gatewayMetadata").unwrap();
+        let wrapped = serde_json::json!({"result": reply, "gatewayMetadata": metadata});
+        reply["gatewayMetadata"] = metadata;
+        for server in
+            [Server::json(200, &reply), Server::json(200, wrapped), Server::events(&[stream])]
+        {
+            let line = format!("; key {source}");
+            ask(&server, &["-v", "hi"]).success().stderr(one_line(&[&line]));
+        }
+    }
 }
