@@ -108,10 +108,17 @@ mod tests {
         error_of(status, content_type, body, RetryHeaders::default())
     }
 
-    fn advice(error: &Error) -> String {
-        let line = error.to_string();
-        let advice = line.split_once("; ").map_or("", |(_, advice)| advice).to_owned();
-        error.token_advice.map_or(advice, |words| format!("the token{words}"))
+    /// Whether the advice is `expected`; none at all if that is empty.
+    fn advises(error: &Error, expected: &str) -> bool {
+        let token =
+            error.token_advice.map_or_else(String::new, |words| format!("the token{words}"));
+        let line = format!("{error}; {token}");
+        let advice = ["check", "choose", "load", "raise", "send less", "Cloudflare", "the token"];
+        match expected {
+            "" => advice.iter().all(|words| !line.contains(words)),
+            TOKEN => token == expected,
+            _ => line.contains(expected),
+        }
     }
 
     const TOKEN: &str = "the token";
@@ -208,21 +215,8 @@ mod tests {
                 }
                 let error = error(status, content_type, &body);
                 assert_eq!(error.status as u8, exit, "{body}: {error}");
-                let found = advice(&error);
-                let found = found.trim_start_matches("x (code 1)").trim_start_matches("; ");
                 let place = format!("{status} {body}: {error}");
-                let is_right = match expected {
-                    "" | TOKEN | CREDENTIAL => found.ends_with(expected),
-                    _ => found.contains(expected),
-                };
-                assert!(is_right, "{found:?} is not {expected:?} for {place}");
-                assert!(
-                    !expected.is_empty()
-                        || !["check", "load", "raise", "blocked"]
-                            .iter()
-                            .any(|word| found.contains(word)),
-                    "{found}"
-                );
+                assert!(advises(&error, expected), "no {expected:?} in {place}");
                 let retry = match (status, content_type) {
                     (200, EVENTS) => in_stream,
                     (200, _) => Retry::Never,
@@ -251,6 +245,46 @@ mod tests {
         for (kind, message, status, exit, in_stream, expected) in TYPES {
             let inner = format!(r#""type":"{kind}","message":"{message}""#);
             check(&inner, status, exit, in_stream, expected);
+        }
+    }
+
+    #[test]
+    fn without_a_code_and_a_type_the_status_decides() {
+        for (status, body, exit, expected) in [
+            (101, "x", 4, ""),
+            (302, "x", 3, "check --base-url"),
+            (400, "x", 3, ""),
+            (400, r#"{"error":{"code":1,"message":"No credentials"}}"#, 3, CREDENTIAL),
+            (401, "x", 3, MAY_USE_AI),
+            (401, r#"{"error":{"code":1,"type":"new_error","message":"x"}}"#, 3, MAY_USE_AI),
+            (402, "x", 3, CREDITS),
+            (402, "Rate limit", 4, ""),
+            (403, "", 3, MAY_USE_AI),
+            (403, "{}", 3, MAY_USE_AI),
+            (403, r#"{"success":false,"errors":[]}"#, 3, MAY_USE_AI),
+            (403, r#"{"error":{"message":"Blocked by policy"}}"#, 3, ""),
+            (403, "error code: 1010", 3, "Cloudflare blocked this client or network"),
+            (403, "<title>Just a moment...</title>", 3, "Cloudflare blocked this client"),
+            (404, "x", 3, "check --model and the account ID"),
+            (404, "Model not found", 3, "check --model"),
+            (408, "x", 4, ""),
+            (409, "x", 4, ""),
+            (410, "x", 3, "choose another --model"),
+            (413, "x", 3, "send less: the API's limit is 32 MB"),
+            (418, "x", 3, ""),
+            (422, "x", 3, ""),
+            (424, "x", 3, ""),
+            (429, "x", 4, ""),
+            (429, "Spending limit exceeded", 3, LIMIT),
+            (500, "x", 4, ""),
+            (503, r#"{"error":[{"code":2009,"message":"x"}]}"#, 4, ""),
+            (529, "x", 4, ""),
+            (599, "x", 4, ""),
+        ] {
+            let error = error(status, "application/json", body);
+            assert_eq!(error.status as u8, exit, "{status} {body}: {error}");
+            assert!(advises(&error, expected), "no {expected:?} in {status} {body}: {error}");
+            assert_eq!(error.retry != Retry::Never, exit == 4 && status >= 400, "{status}");
         }
     }
 }
