@@ -83,7 +83,7 @@ fn an_unfinished_reply_goes_to_standard_output() {
             output(&server, folder.path(name), &[option, "hi"])
                 .code(5)
                 .stdout("cut\n")
-                .stderr(one_line(&["--max-tokens"]));
+                .stderr(one_line(&["max_tokens", "the rest"]));
         }
         is_unchanged(&folder);
     }

@@ -57,6 +57,6 @@ fn the_stop_reason_counts_before_the_schema() {
     let schema = folder.write("schema.json", "{}");
     ask(&Server::message("{\"a\":", "max_tokens"), &["--schema", &schema, "hi"])
         .code(5)
-        .stderr(one_line(&["--max-tokens"]));
+        .stderr(one_line(&["max_tokens"]));
     ask(&Server::message("", "tool_use"), &["--json", "--schema", &schema, "hi"]).success();
 }
