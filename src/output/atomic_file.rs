@@ -1,153 +1,164 @@
 //! The target of `--output`: a file that is replaced atomically, or a device or FIFO that is written to.
 
-use std::fs::{self, File, Metadata, Permissions};
+use std::ffi::OsString;
+use std::fs::{File, Metadata, Permissions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, fchown};
+use std::path::Path;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::buffer::spare_capacity;
-use rustix::fs::{Mode, OFlags, XattrFlags, fcntl_setfl, fremovexattr, fsetxattr, lgetxattr, open};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, XattrFlags, fcntl_setfl, fgetxattr, fremovexattr, fsetxattr,
+    openat, renameat, unlinkat,
+};
 use rustix::io::Errno;
 
-use super::terminal;
+use super::place::Place;
+use super::{cannot_write, terminal};
+use crate::error::{Error, ExitStatus};
+use crate::wait::BlockingFile;
 
-/// The kernel follows no more symbolic links than this in one path.
-const MAX_SYMLINKS: usize = 40;
+/// The extended attribute that holds a file's access control list. Only Linux has it.
+pub const ACL: &str = "system.posix_acl_access";
+pub const MAX_XATTR_BYTES: usize = 65_536;
 
-/// The extended attribute that holds a file's access control list.
-const ACL: &str = "system.posix_acl_access";
-const MAX_XATTR_BYTES: usize = 65_536;
+const PRIVATE: Mode = Mode::from_raw_mode(0o600);
+/// The umask restricts it.
+const NEW: Mode = Mode::from_raw_mode(0o666);
 
 /// Where `--output` writes.
 #[derive(Debug)]
 pub enum Target {
-    /// A regular file, or none yet. The path is absolute and not a symbolic link.
-    File(PathBuf, Attributes),
-    /// A device, a FIFO or a file descriptor. A FIFO that has no reader yet is not open.
-    Stream(PathBuf, Option<File>),
+    /// A regular file, or none yet.
+    File(Place, Attributes),
+    /// A device or a FIFO.
+    Stream(File),
+    /// A FIFO that has no reader yet.
+    Fifo(Place),
+    /// A descriptor that the caller opened.
+    Descriptor(File),
 }
 
 impl Target {
-    /// Checks that `path` can be written, without changing what is there.
-    pub fn check(path: &Path) -> io::Result<Target> {
-        let metadata = match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let path = resolve(path)?;
-                let attributes = probe(&path)?;
-                return Ok(Target::File(path, attributes));
-            }
-            metadata => metadata?,
-        };
-        // The path as given, not as resolved, and CREATE although the file exists: only then does
-        // the kernel apply its protection of symbolic links, files and FIFOs in sticky folders.
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
-        let flags = flags | OFlags::NOCTTY | OFlags::NONBLOCK;
-        let file = match open(path, flags, Mode::RUSR | Mode::WUSR) {
-            // The kernel has checked the permissions, but there is no reader yet.
-            Err(Errno::NXIO) if metadata.file_type().is_fifo() => {
-                return Ok(Target::Stream(path.to_owned(), None));
-            }
-            file => File::from(file?),
-        };
-        let resolved = resolve(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() || resolved.starts_with("/proc") {
-            fcntl_setfl(&file, OFlags::APPEND)?;
-            return Ok(Target::Stream(path.to_owned(), Some(file)));
+    /// Checks that `path` can be written, without changing what is there. None is standard output.
+    ///
+    /// # Errors
+    /// Exit status 1.
+    pub fn check(path: &Path) -> Result<Option<Target>, Error> {
+        let cannot_write = |error| cannot_write(&path.display().to_string(), &error);
+        let place = Place::find(path).map_err(cannot_write)?;
+        if let Some((number, file)) = place.descriptor().map_err(cannot_write)? {
+            return Ok((number != 1).then_some(Target::Descriptor(file)));
         }
-        let found = fs::symlink_metadata(&resolved)?;
-        if (found.dev(), found.ino()) != (metadata.dev(), metadata.ino()) {
-            return Err(changed());
+        if let Some(reason) = place.refusal(path).map_err(cannot_write)? {
+            let message = format!("cannot replace {}: {reason}", path.display());
+            return Err(Error::new(ExitStatus::OutputFailed, message));
         }
-        let attributes = Attributes::of(&resolved)?;
-        probe(&resolved)?;
-        Ok(Target::File(resolved, attributes))
+        Target::at(place).map(Some).map_err(cannot_write)
+    }
+
+    fn at(place: Place) -> io::Result<Target> {
+        let attributes = if place.kind.is_none() {
+            // Those of any new file there: umask, the folder's set-group-id bit and its default ACL
+            // determine them.
+            temporary(&place, NEW, false, |file| Attributes::of(file))?
+        } else {
+            // CREATE although the file exists: only then does the kernel apply its protection of
+            // files and FIFOs in sticky folders.
+            let file = match place.open(OFlags::CREATE | OFlags::NONBLOCK) {
+                // The kernel has checked the permissions, but there is no reader yet.
+                Err(Errno::NXIO) if place.kind == Some(FileType::Fifo) => {
+                    return Ok(Target::Fifo(place));
+                }
+                file => file?,
+            };
+            if !file.metadata()?.is_file() || place.is_in_proc {
+                fcntl_setfl(&file, OFlags::APPEND)?;
+                return Ok(Target::Stream(file));
+            }
+            Attributes::of(&file)?
+        };
+        temporary(&place, PRIVATE, false, |file| fill(file, &attributes, b""))?;
+        Ok(Target::File(place, attributes))
     }
 
     /// Writes `bytes`. A regular file is replaced by them, or untouched if that fails.
     pub fn write(self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Target::File(path, attributes) => replace(&path, &attributes, bytes),
-            Target::Stream(path, file) => {
-                let file = file.map_or_else(|| File::options().append(true).open(path), Ok);
-                let mut file = file?;
-                let is_terminal = file.is_terminal();
-                terminal::write(&mut file, bytes, is_terminal)
+        let file = match self {
+            Target::File(place, attributes) => return replace(&place, &attributes, bytes),
+            Target::Stream(file) | Target::Descriptor(file) => file,
+            Target::Fifo(place) => {
+                let file = place.open(OFlags::empty())?;
+                if !file.metadata()?.file_type().is_fifo() {
+                    return Err(changed());
+                }
+                file
             }
-        }
-    }
-}
-
-/// Follows symbolic links to the file that they lead to, or that does not exist yet.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_owned();
-    for _ in 0..MAX_SYMLINKS {
-        let bytes = path.as_os_str().as_bytes();
-        let name = path.file_name();
-        // Path ignores these endings, the kernel does not.
-        let name = name.filter(|_| !bytes.ends_with(b"/") && !bytes.ends_with(b"/."));
-        let name = name.ok_or(Errno::ISDIR)?;
-        let folder = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent.canonicalize()?,
-            _ => Path::new(".").canonicalize()?,
         };
-        path = folder.join(name);
-        match fs::read_link(&path) {
-            // Links in /proc are open files; their text need not be a path.
-            Ok(link) if !folder.starts_with("/proc") => path = folder.join(link),
-            _ => return Ok(path),
-        }
+        let is_terminal = file.is_terminal();
+        terminal::write(&mut BlockingFile(file), bytes, is_terminal)
     }
-    Err(Errno::LOOP.into())
 }
 
-/// Creates and removes a file in the folder of `path`. Its attributes are those of any new file
-/// there: umask, the folder's set-group-id bit and its default ACL determine them.
-fn probe(path: &Path) -> io::Result<Attributes> {
+/// Replaces a file by one that has this content and these attributes. Fails if it has different
+/// attributes by now: neither those nor the old ones would be right.
+fn replace(place: &Place, attributes: &Attributes, bytes: &[u8]) -> io::Result<()> {
+    match place.open(OFlags::NONBLOCK).map(|file| Attributes::of(&file)) {
+        Err(Errno::NOENT) => {}
+        Ok(Ok(found)) if found == *attributes => {}
+        _ => return Err(changed()),
+    }
+    temporary(place, PRIVATE, true, |file| fill(file, attributes, bytes))
+}
+
+/// Creates a file in the folder of `place`, lets `fill` complete it, and puts it in that place, or
+/// removes it if it is not `kept` or something fails.
+fn temporary<T>(
+    place: &Place,
+    mode: Mode,
+    kept: bool,
+    fill: impl FnOnce(&mut File) -> io::Result<T>,
+) -> io::Result<T> {
     let _blocked = BlockedSignals::new();
-    let probe = sibling(path);
-    File::create_new(&probe)?;
-    let attributes = Attributes::of(&probe);
-    fs::remove_file(&probe)?;
-    attributes
-}
-
-/// A new name in the same folder, and so on the same file system.
-fn sibling(path: &Path) -> PathBuf {
     // The standard library seeds its hash maps from the system's random source.
     let number = RandomState::new().build_hasher().finish();
-    path.with_file_name(format!(".haiku-{number:016x}"))
-}
-
-/// Replaces `path` with a file that has this content and these attributes. Fails if the file at
-/// `path` has different attributes by now: neither those nor the old ones would be right.
-fn replace(path: &Path, attributes: &Attributes, bytes: &[u8]) -> io::Result<()> {
-    match Attributes::of(path) {
-        Ok(found) if found == *attributes => {}
-        Ok(_) => return Err(changed()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let _blocked = BlockedSignals::new();
-    let temporary = sibling(path);
-    let mut private = File::options();
-    private.write(true).create_new(true).mode(0o600);
-    let file = private.open(&temporary)?;
-    let result = fill(file, attributes, bytes).and_then(|()| fs::rename(&temporary, path));
-    if result.is_err() {
+    let (folder, name) = (&place.folder, OsString::from(format!(".haiku-{number:016x}")));
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(openat(folder, &name, flags, mode)?);
+    let mut result = fill(&mut file);
+    if kept && result.is_ok() {
         // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
+        let renamed = renameat(folder, &name, folder, &place.name);
+        result = renamed.map_err(Into::into).and(result);
+    }
+    if !kept || result.is_err() {
+        let removed = unlinkat(folder, &name, AtFlags::empty());
+        result = result.and_then(|value| Ok(removed.map(|()| value)?));
     }
     result
 }
 
-fn fill(mut file: File, attributes: &Attributes, bytes: &[u8]) -> io::Result<()> {
+fn fill(file: &mut File, attributes: &Attributes, bytes: &[u8]) -> io::Result<()> {
+    // Some file systems do not heed the mode that a file is created with.
+    check_permissions(file, attributes.mode_for(&file.metadata()?))?;
     file.write_all(bytes)?;
-    attributes.apply(&file)?;
-    file.sync_all()
+    attributes.apply(file)?;
+    match file.sync_all() {
+        Err(error)
+            if is_unsupported(&error) || Errno::from_io_error(&error) == Some(Errno::INVAL) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// The file system cannot do this, or a sandbox forbids it.
+fn is_unsupported(error: &io::Error) -> bool {
+    let unsupported = [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS];
+    Errno::from_io_error(error).is_some_and(|error| unsupported.contains(&error))
 }
 
 fn changed() -> io::Error {
@@ -165,28 +176,55 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    fn of(path: &Path) -> io::Result<Attributes> {
-        let metadata = fs::symlink_metadata(path)?;
-        let (uid, gid, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
-        Ok(Attributes { uid, gid, mode, acl: read_acl(path)? })
+    fn of(file: &File) -> io::Result<Attributes> {
+        let metadata = file.metadata()?;
+        let (uid, gid, mut mode) = (metadata.uid(), metadata.gid(), metadata.mode());
+        let mut acl = Vec::with_capacity(MAX_XATTR_BYTES);
+        let acl = match fgetxattr(file, ACL, spare_capacity(&mut acl)) {
+            Ok(_) => Some(acl),
+            // The group's permissions may be the mask of a list that a sandbox hides.
+            Err(Errno::PERM) => {
+                mode = group_as_others(mode);
+                None
+            }
+            Err(error) if has_no_acl(error) => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Attributes { uid, gid, mode, acl })
     }
 
-    /// Gives `file`, which only its owner can read so far, these attributes. The owner comes
-    /// first, because set-id bits are for the old owner alone.
+    /// Gives `file`, which only its owner can read so far, these attributes, or fewer permissions if
+    /// the system does not allow it. The owner comes first, because set-id bits are for the old owner
+    /// alone.
     fn apply(&self, file: &File) -> io::Result<()> {
         if fchown(file, Some(self.uid), Some(self.gid)).is_err() {
             // Only root can keep another owner, but users can keep a group that they belong to.
             let _ = fchown(file, None, Some(self.gid));
         }
         let metadata = file.metadata()?;
-        match &self.acl {
+        let mode = self.mode_for(&metadata);
+        let (set, fallback) = match &self.acl {
             Some(acl) if metadata.gid() == self.gid => {
-                fsetxattr(file, ACL, acl, XattrFlags::empty())?;
+                (fsetxattr(file, ACL, acl, XattrFlags::empty()), mode & 0o1700)
             }
             // The folder's default ACL, which the new mode would bring into effect.
-            _ => remove_acl(file)?,
+            _ => match fremovexattr(file, ACL) {
+                Err(error) if has_no_acl(error) => (Ok(()), mode),
+                removed => (removed, group_as_others(mode)),
+            },
+        };
+        let mode = match set.map_err(io::Error::from) {
+            Ok(()) => mode,
+            Err(error) if is_unsupported(&error) => fallback,
+            Err(error) => return Err(error),
+        };
+        if file.metadata()?.mode() & 0o7777 != mode {
+            match file.set_permissions(Permissions::from_mode(mode)) {
+                Err(error) if !is_unsupported(&error) => return Err(error),
+                _ => {}
+            }
         }
-        file.set_permissions(Permissions::from_mode(self.mode_for(&metadata)))
+        check_permissions(file, mode)
     }
 
     /// The permissions that remain under the owner and group of `metadata`: none that somebody
@@ -205,26 +243,20 @@ impl Attributes {
     }
 }
 
-/// The access control list of a file, if it has one. Only Linux keeps it in an extended attribute.
-fn read_acl(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    if !cfg!(target_os = "linux") {
-        return Ok(None);
-    }
-    let mut acl = Vec::with_capacity(MAX_XATTR_BYTES);
-    match lgetxattr(path, ACL, spare_capacity(&mut acl)) {
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
-        length => Ok(length.map(|_| Some(acl))?),
-    }
+/// `mode` without what the group may do and others may not.
+fn group_as_others(mode: u32) -> u32 {
+    mode & (!0o070 | (mode & 0o007) << 3)
 }
 
-fn remove_acl(file: &File) -> io::Result<()> {
-    match fremovexattr(file, ACL) {
-        Err(error)
-            if cfg!(target_os = "linux") && ![Errno::NODATA, Errno::OPNOTSUPP].contains(&error) =>
-        {
-            Err(error.into())
-        }
-        _ => Ok(()),
+fn has_no_acl(error: Errno) -> bool {
+    !cfg!(target_os = "linux") || [Errno::NODATA, Errno::OPNOTSUPP, Errno::NOSYS].contains(&error)
+}
+
+/// Checks that the file system gave nobody but the owner permissions that are not in `mode`.
+fn check_permissions(file: &File, mode: u32) -> io::Result<()> {
+    match file.metadata()?.mode() & 0o6077 & !mode {
+        0 => Ok(()),
+        _ => Err(io::Error::other("its file system would let more people access it")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where the reply goes: standard output or a file, at once or when it is complete.
 
 pub mod atomic_file;
+mod place;
 pub mod progress;
 pub mod stderr;
 pub mod terminal;
@@ -66,16 +67,12 @@ impl Output {
     /// # Errors
     /// Exit status 1 if the output could not be written now.
     pub fn open(path: Option<&Path>, progress: Progress) -> Result<Output, Error> {
-        let stdout = Stdout::new(progress)?;
-        let file = match path.filter(|path| !is_stdout(path)) {
-            Some(path) => {
-                let target = Target::check(path);
-                let target =
-                    target.map_err(|error| cannot_write(&path.display().to_string(), &error))?;
-                Some((path.to_owned(), target))
-            }
+        // First of all: a descriptor that is opened here must not be taken for one of the caller's.
+        let file = match path.filter(|path| *path != "-") {
+            Some(path) => Target::check(path)?.map(|target| (path.to_owned(), target)),
             None => None,
         };
+        let stdout = Stdout::new(progress)?;
         Ok(Output { stdout, held: file.is_some().then(Vec::new), file, last_byte: None })
     }
 
@@ -165,8 +162,13 @@ impl Output {
         let Some((path, target)) = self.file.filter(|_| is_complete) else {
             return self.stdout.write(&held);
         };
-        let Err(error) = target.write(&held) else {
-            return Ok(());
+        let is_descriptor = matches!(target, Target::Descriptor(_));
+        let error = match target.write(&held) {
+            Ok(()) => return Ok(()),
+            Err(error) if is_descriptor && error.kind() == io::ErrorKind::BrokenPipe => {
+                return Err(Error::new(ExitStatus::BrokenPipe, "nobody reads the descriptor"));
+            }
+            Err(error) => error,
         };
         let error = cannot_write(&path.display().to_string(), &error);
         Err(error.advice(match self.stdout.write(&held) {
@@ -233,8 +235,4 @@ fn cannot_write(name: &str, error: &io::Error) -> Error {
 
 pub fn too_large() -> Error {
     Error::temporary("malformed reply: larger than 32 MB")
-}
-
-fn is_stdout(path: &Path) -> bool {
-    path == Path::new("-") || path == Path::new("/dev/stdout")
 }

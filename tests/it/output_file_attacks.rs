@@ -2,8 +2,9 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, chown, lchown, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +21,7 @@ use crate::support::mock_server::{Server, Step, json_response, message};
 use crate::support::sandbox::{
     NOBODY, can_switch_user, can_unshare, in_shell, is_root, set_mode, tool, unshared, wrap,
 };
-use crate::support::{Folder, check, has, one_line, process, stdout};
+use crate::support::{Folder, check, has, one_line, process};
 
 const OLD: &str = "old content\n";
 const ON_STDOUT: &str = "; the reply is on standard output instead";
@@ -519,16 +520,37 @@ fn a_file_descriptor_is_written_to_under_every_name() {
     }
 }
 
+/// Asserts that FILE is refused before the request, and that the folder is as it was.
+#[track_caller]
+fn is_refused(command: &mut Command, server: &Server, folder: &Folder, name: &str, why: &str) {
+    let line = format!("haiku: cannot replace {}: {why}\n", folder.path(name).display());
+    check(command).code(1).stdout("").stderr(line);
+    assert!(server.requests().is_empty());
+    assert_eq!(folder.read("reply.txt"), OLD);
+    assert_eq!(folder.names(), ["reply.txt"]);
+}
+
 #[test]
-fn a_bind_mounted_file_is_unchanged_and_the_reply_not_lost() {
+fn a_mount_point_is_rejected_before_the_request() {
     if !can_unshare("-m") {
         return;
     }
     let folder = folder();
     let server = server(|| ());
+    let file = folder.path("reply.txt");
     let script = "mount --bind reply.txt reply.txt; exec \"$@\"";
-    let mut command = unshared("-m", script, &haiku(&server, folder.path("reply.txt")));
-    replacing_fails(check(command.current_dir(folder.path(""))), "busy", &folder);
+    let mut command = unshared("-m", script, &haiku(&server, &file));
+    let why = "it is a mount point; mount its folder instead, or use >";
+    let why = format!("{why}{}", file.display());
+    command.current_dir(folder.path(""));
+    is_refused(&mut command, &server, &folder, "reply.txt", &why);
+    // A device may be one: it is not replaced.
+    let script = "mount --bind /dev/null reply.txt; exec \"$@\"";
+    let mut command = unshared("-m", script, &haiku(&server, &file));
+    succeeds({
+        command.current_dir(folder.path(""));
+        command
+    });
 }
 
 #[test]
@@ -550,42 +572,244 @@ fn a_full_disk_leaves_the_old_file_and_the_reply_is_not_lost() {
 }
 
 #[test]
-fn a_file_of_another_user_in_a_sticky_folder_is_unchanged() {
-    if !can_switch_user() {
+fn a_file_of_another_user_in_a_sticky_folder_is_rejected_before_the_request() {
+    if !can_switch_user() || !has("setpriv") {
         return;
     }
     let folder = folder();
+    chown(folder.path(""), Some(1), None).unwrap();
     set_mode(folder.path(""), 0o1777);
     set_mode(folder.path("reply.txt"), 0o666);
-    let result = check(&mut as_nobody(&server(|| ()), folder.path("reply.txt")));
-    if stdout(&result).is_empty() {
-        // fs.protected_regular has rejected it before the request.
-        result.code(1).stderr(one_line(&["Permission denied"]));
-    } else {
-        replacing_fails(result, "Operation not permitted", &folder);
+    let file = folder.path("reply.txt");
+    let server = server(|| ());
+    let why = "it belongs to another user, and its folder is sticky; choose another name";
+    is_refused(&mut as_nobody(&server, &file), &server, &folder, "reply.txt", why);
+    chown(&file, Some(NOBODY), None).unwrap();
+    let mut powerless = wrap(&["setpriv", "--bounding-set=-fowner"], &haiku(&server, &file));
+    is_refused(&mut powerless, &server, &folder, "reply.txt", why);
+    succeeds(as_nobody(&server, &file));
+}
+
+#[test]
+fn what_is_append_only_or_immutable_is_rejected_before_the_request() {
+    if !is_root() || !has("chattr") {
+        return;
+    }
+    for (flag, is_folder, why) in [
+        ("a", false, "it is append-only; use >>FILE"),
+        ("i", false, "it is immutable; choose another name"),
+        ("a", true, "its folder is append-only; choose another folder"),
+        ("i", true, "its folder is immutable; choose another folder"),
+    ] {
+        let folder = folder();
+        let path = folder.path(if is_folder { "" } else { "reply.txt" });
+        let chattr = |sign: &str| {
+            Command::new("chattr").arg(format!("{sign}{flag}")).arg(&path).output().unwrap()
+        };
+        if !chattr("+").status.success() {
+            // Not every file system has these flags.
+            return;
+        }
+        let server = server(|| ());
+        let results: Vec<_> = ["reply.txt", "new.txt"]
+            .iter()
+            .take(if is_folder { 2 } else { 1 })
+            .map(|name| (folder.path(name), haiku(&server, folder.path(name)).output().unwrap()))
+            .collect();
+        let names = folder.names();
+        chattr("-");
+        for (file, output) in results {
+            let why = why.replace("FILE", file.to_str().unwrap());
+            let line = format!("haiku: cannot replace {}: {why}\n", file.display());
+            check(output).code(1).stdout("").stderr(line);
+        }
+        assert!(server.requests().is_empty());
+        assert_eq!(names, ["reply.txt"]);
+        assert_eq!(folder.read("reply.txt"), OLD);
+    }
+}
+
+/// The call under strace, which has a system call fail.
+fn injected(calls: &str, error: &str, command: &Command) -> Command {
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error={error}"));
+    let strace = ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    wrap(&strace, command)
+}
+
+/// Whether system calls can be made to fail here.
+fn can_inject() -> bool {
+    has("strace") && injected("fsync", "EIO", &Command::new("true")).status().unwrap().success()
+}
+
+const CHMOD: &str = "chmod,fchmod,fchmodat";
+const GETXATTR: &str = "getxattr,lgetxattr,fgetxattr";
+const SETXATTR: &str = "setxattr,lsetxattr,fsetxattr,removexattr,lremovexattr,fremovexattr";
+
+#[test]
+fn what_a_file_system_cannot_do_is_no_failure() {
+    if !can_inject() {
+        return;
+    }
+    for (calls, error, before, after) in [
+        // Already as wanted.
+        (CHMOD, "EPERM", 0o600, 0o600),
+        (CHMOD, "EOPNOTSUPP", 0o600, 0o600),
+        // Fewer permissions than before.
+        (CHMOD, "EPERM", 0o644, 0o600),
+        ("fchown,fchownat,chown", "EPERM", 0o644, 0o644),
+        ("fsync,fdatasync", "EINVAL", 0o640, 0o640),
+        ("fsync,fdatasync", "ENOSYS", 0o640, 0o640),
+        ("fsync,fdatasync", "EOPNOTSUPP", 0o640, 0o640),
+        (GETXATTR, "ENOSYS", 0o640, 0o640),
+        (GETXATTR, "EOPNOTSUPP", 0o640, 0o640),
+        // There may be a list, and then the group's permissions are not what they seem.
+        (GETXATTR, "EPERM", 0o644, 0o644),
+        (GETXATTR, "EPERM", 0o664, 0o644),
+        (SETXATTR, "EPERM", 0o644, 0o644),
+        (SETXATTR, "EOPNOTSUPP", 0o664, 0o664),
+        ("statx", "ENOSYS", 0o640, 0o640),
+    ] {
+        let folder = folder();
+        let file = folder.path("reply.txt");
+        set_mode(&file, before);
+        succeeds(injected(calls, error, &haiku(&server(|| ()), &file)));
+        assert_eq!(folder.read("reply.txt"), "reply\n");
+        assert_eq!(mode(&file), after, "{calls} {error}");
+        assert_eq!(folder.names(), ["reply.txt"]);
     }
 }
 
 #[test]
-fn an_append_only_or_immutable_file_is_unchanged() {
-    if !is_root() || !has("chattr") {
+fn a_file_that_would_be_open_to_more_people_is_rejected_before_the_request() {
+    if !can_inject() || !has("setfacl") {
+        return;
+    }
+    for (acl, default_acl, result) in [
+        ("u:1:-,o::r", "u:2:rw", "user::rw-\ngroup::---\nother::---\n\n"),
+        // Removing it fails, so that it must not come into effect.
+        ("o::-", "u:2:rw", "user::rw-\nuser:2:rw-\t#effective:---\n"),
+    ] {
+        let folder = folder();
+        let file = folder.path("reply.txt");
+        set_mode(&file, 0o640);
+        tool("setfacl", &["-m", acl], &file);
+        if acl == "o::-" {
+            tool("setfacl", &["-d", "-m", default_acl], &folder.path(""));
+        }
+        succeeds(injected(SETXATTR, "EPERM", &haiku(&server(|| ()), &file)));
+        assert!(self::acl(&file).starts_with(result), "{}", self::acl(&file));
+    }
+    // Whatever else fails, fails before the request.
+    for (calls, error) in [("fsync", "EIO"), (CHMOD, "EIO"), (SETXATTR, "EIO"), (GETXATTR, "EIO")] {
+        let folder = folder();
+        set_mode(folder.path("reply.txt"), 0o640);
+        let server = server(|| ());
+        let command = haiku(&server, folder.path("reply.txt"));
+        is_rejected(injected(calls, error, &command), "Input/output error");
+        assert!(server.requests().is_empty());
+        assert_eq!(folder.names(), ["reply.txt"]);
+    }
+}
+
+#[test]
+fn a_link_of_another_user_in_a_sticky_folder_is_never_followed() {
+    if !can_switch_user() {
         return;
     }
     let folder = folder();
-    let file = folder.path("reply.txt");
-    let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&file).output().unwrap();
-    if !chattr("+a").status.success() {
-        // Not every file system has these flags.
-        return;
+    fs::create_dir(folder.path("sticky")).unwrap();
+    fs::create_dir(folder.path("inner")).unwrap();
+    let sticky = |name: &str| folder.path("sticky").join(name);
+    set_mode(folder.path("sticky"), 0o1777);
+    set_mode(folder.path("reply.txt"), 0o600);
+    // A link to a folder is one, too.
+    symlink(folder.path("inner"), sticky("folder")).unwrap();
+    lchown(sticky("folder"), Some(NOBODY), None).unwrap();
+    is_rejected(haiku(&server(|| ()), sticky("folder").join("new")), "Permission denied");
+    // The caller's own and those of the folder's owner are followed.
+    symlink(folder.path("inner"), sticky("own")).unwrap();
+    succeeds(haiku(&server(|| ()), sticky("own").join("new")));
+    assert_eq!(folder.read("inner/new"), "reply\n");
+
+    let script = "cd \"$1\"; while :; do ln -s ../reply.txt link; mv -f link out; \
+                  : >file; mv -f file out; rm -f out; done 2>/dev/null";
+    let mut attacker = Command::new("/bin/sh");
+    attacker.args(["-c", script, "sh"]).arg(folder.path("sticky")).uid(NOBODY).gid(NOBODY);
+    let mut attacker = attacker.spawn().unwrap();
+    for _ in 0..100 {
+        let _ = fs::remove_file(sticky("out"));
+        let server = server(|| ());
+        let status = haiku(&server, sticky("out")).output().unwrap().status.code();
+        assert!(matches!(status, Some(0 | 1)), "{status:?}");
+        assert_eq!(folder.read("reply.txt"), OLD);
     }
-    let appended = haiku(&server(|| ()), &file).output().unwrap();
-    chattr("-a");
-    replacing_fails(check(appended), "Operation not permitted", &folder);
+    attacker.kill().unwrap();
+    attacker.wait().unwrap();
+}
+
+#[test]
+fn a_descriptor_is_not_opened_anew() {
+    let folder = folder();
     let server = server(|| ());
-    chattr("+i");
-    let immutable = haiku(&server, &file).output().unwrap();
-    chattr("-i");
-    check(immutable).code(1).stdout("").stderr(one_line(&["Operation not permitted"]));
+    symlink("/proc/self/fd/3", folder.path("link")).unwrap();
+    // What follows, be it a line of our own or of the shell, does not overwrite the reply.
+    for (descriptor, name) in [
+        (2, "/dev/stderr"),
+        (2, "/dev/fd/2"),
+        (3, "/proc/self/fd/3"),
+        (3, "link"),
+        (1, "/dev/fd/1"),
+    ] {
+        let mut haiku = process(&server);
+        haiku.args(["-nv", "-o", name, "hi"]);
+        let script = format!(
+            "exec {descriptor}>log; echo first >&{descriptor}; \"$@\"; echo last >&{descriptor}"
+        );
+        in_shell(&script, &haiku).current_dir(folder.path("")).output().unwrap();
+        let log = folder.read("log");
+        assert!(log.starts_with("first\nreply\n") && log.ends_with("\nlast\n"), "{name}: {log}");
+        assert_eq!(log.contains("haiku: "), descriptor == 2, "{name}: {log}");
+    }
+}
+
+#[test]
+fn a_descriptor_can_be_a_socket_and_its_reader_may_leave() {
+    let server = server(|| ());
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = haiku(&server, "/dev/stderr");
+    let status = command.stderr(OwnedFd::from(theirs)).status().unwrap();
+    drop(command);
+    let mut received = String::new();
+    ours.read_to_string(&mut received).unwrap();
+    assert_eq!((status.code(), received.as_str()), (Some(0), "reply\n"));
+    for name in ["/dev/stderr", "/dev/stdout", "/dev/fd/1"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = haiku(&server, name);
+        if name == "/dev/stderr" {
+            command.stderr(writer);
+        } else {
+            command.stdout(writer);
+        }
+        check(&mut command).code(141).stdout("").stderr("");
+    }
+}
+
+#[test]
+fn a_descriptor_that_is_not_open_for_writing_is_rejected_before_the_request() {
+    let server = server(|| ());
+    for (redirection, name) in [
+        ("", "/dev/stdin"),
+        ("3</dev/null", "/dev/fd/3"),
+        ("1</dev/null", "/dev/stdout"),
+        ("", "/dev/fd/3"),
+        ("", "/dev/fd/4"),
+        ("", "/proc/self/fd/5"),
+        ("", "/dev/fd/99"),
+    ] {
+        let script = format!("exec \"$@\" {redirection}");
+        is_rejected(in_shell(&script, &haiku(&server, name)), "it is not open for writing");
+    }
     assert!(server.requests().is_empty());
 }
 

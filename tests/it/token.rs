@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::thread;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use predicates::prelude::*;
 use predicates::str::contains;
 
 use crate::support::mock_server::Server;
-use crate::support::sandbox::{set_mode, tool};
-use crate::support::{Folder, TOKEN, ask, check, haiku_at, one_line, process};
+use crate::support::sandbox::{NOBODY, can_switch_user, set_mode, tool};
+use crate::support::{Folder, TOKEN, ask, check, error_line, haiku_at, has, one_line, process};
 
 /// Writes a file that only its owner can read.
 fn private(folder: &Folder, name: &str, content: impl AsRef<[u8]>) -> String {
@@ -239,4 +240,32 @@ fn a_token_in_place_of_the_account_id_is_rejected_and_not_repeated() {
         }
     }
     assert!(server.requests().is_empty());
+}
+
+#[test]
+fn the_entries_of_an_access_control_list_are_judged_and_not_its_mask() {
+    if !can_switch_user() || !has("setfacl") {
+        return;
+    }
+    let server = Server::documented();
+    for (acl, is_warned_of) in [
+        // As systemd gives a credential to the user of a service.
+        ("u:65534:r,g::-,m::r", false),
+        ("u:65534:rw,g::-,m::rw", false),
+        ("u:65534:r,g::r,m::r", true),
+        ("u:65534:r,g:1:r,g::-,m::r", true),
+        ("u:65534:r,g::-,m::r,o::r", true),
+        ("u:65534:r,u:1:r,u:2:r,g::-,m::r", true),
+        ("u:65534:r,u:1:rw,g::-,m::rw", true),
+        ("u:65534:r,u:1:w,g::-,m::r", false),
+    ] {
+        let folder = Folder::new();
+        set_mode(folder.path(""), 0o755);
+        let file = private(&folder, "token", TOKEN);
+        tool("setfacl", &["-m", acl], file.as_ref());
+        let mut command = process(&server);
+        command.uid(NOBODY).gid(NOBODY).args(["-n", "--token-file", &file, "hi"]);
+        let warning = error_line(if is_warned_of { "accessible to other users" } else { "" });
+        check(&mut command).success().stderr(warning);
+    }
 }
