@@ -52,7 +52,7 @@ impl Target {
         if let Some((number, file)) = place.descriptor().map_err(cannot_write)? {
             return Ok((number != 1).then_some(Target::Descriptor(file)));
         }
-        if let Some(reason) = place.refusal(path).map_err(cannot_write)? {
+        if let Some(reason) = place.refusal(path) {
             let message = format!("cannot replace {}: {reason}", path.display());
             return Err(Error::new(ExitStatus::OutputFailed, message));
         }
@@ -129,15 +129,14 @@ fn temporary<T>(
     let mut file = File::from(openat(folder, &name, flags, mode)?);
     let mut result = fill(&mut file);
     if kept && result.is_ok() {
-        // The first error is the one to report.
-        let renamed = renameat(folder, &name, folder, &place.name);
-        result = renamed.map_err(Into::into).and(result);
+        match renameat(folder, &name, folder, &place.name) {
+            Ok(()) => return result,
+            Err(error) => result = Err(error.into()),
+        }
     }
-    if !kept || result.is_err() {
-        let removed = unlinkat(folder, &name, AtFlags::empty());
-        result = result.and_then(|value| Ok(removed.map(|()| value)?));
-    }
-    result
+    let removed = unlinkat(folder, &name, AtFlags::empty());
+    // The first error is the one to report.
+    result.and_then(|value| Ok(removed.map(|()| value)?))
 }
 
 fn fill(file: &mut File, attributes: &Attributes, bytes: &[u8]) -> io::Result<()> {
@@ -145,20 +144,19 @@ fn fill(file: &mut File, attributes: &Attributes, bytes: &[u8]) -> io::Result<()
     check_permissions(file, attributes.mode_for(&file.metadata()?))?;
     file.write_all(bytes)?;
     attributes.apply(file)?;
-    match file.sync_all() {
-        Err(error)
-            if is_unsupported(&error) || Errno::from_io_error(&error) == Some(Errno::INVAL) =>
-        {
-            Ok(())
-        }
-        result => result,
-    }
+    is_done(file.sync_all()).map(|_| ())
 }
 
-/// The file system cannot do this, or a sandbox forbids it.
-fn is_unsupported(error: &io::Error) -> bool {
-    let unsupported = [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS];
-    Errno::from_io_error(error).is_some_and(|error| unsupported.contains(&error))
+/// Whether the system did it, or cannot: by its file system or by a sandbox.
+fn is_done(result: io::Result<()>) -> io::Result<bool> {
+    const CANNOT: [Errno; 5] =
+        [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+    match result {
+        Err(error) if Errno::from_io_error(&error).is_some_and(|e| CANNOT.contains(&e)) => {
+            Ok(false)
+        }
+        result => result.map(|()| true),
+    }
 }
 
 fn changed() -> io::Error {
@@ -183,7 +181,7 @@ impl Attributes {
         let acl = match fgetxattr(file, ACL, spare_capacity(&mut acl)) {
             Ok(_) => Some(acl),
             // The group's permissions may be the mask of a list that a sandbox hides.
-            Err(Errno::PERM) => {
+            Err(Errno::PERM | Errno::ACCESS) => {
                 mode = group_as_others(mode);
                 None
             }
@@ -213,16 +211,9 @@ impl Attributes {
                 removed => (removed, group_as_others(mode)),
             },
         };
-        let mode = match set.map_err(io::Error::from) {
-            Ok(()) => mode,
-            Err(error) if is_unsupported(&error) => fallback,
-            Err(error) => return Err(error),
-        };
+        let mode = if is_done(set.map_err(Into::into))? { mode } else { fallback };
         if file.metadata()?.mode() & 0o7777 != mode {
-            match file.set_permissions(Permissions::from_mode(mode)) {
-                Err(error) if !is_unsupported(&error) => return Err(error),
-                _ => {}
-            }
+            is_done(file.set_permissions(Permissions::from_mode(mode)))?;
         }
         check_permissions(file, mode)
     }

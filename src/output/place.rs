@@ -112,73 +112,61 @@ impl Place {
         let Some(number) = number.filter(|_| is_ours) else {
             return Ok(None);
         };
-        let file = statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW).map_err(Into::into);
-        let file = file.and_then(|_| duplicate(number)).ok();
-        let is_writable = |file: &File| {
-            fcntl_getfl(file).is_ok_and(|flags| flags.intersects(OFlags::WRONLY | OFlags::RDWR))
-        };
-        match file.filter(is_writable) {
-            Some(file) => Ok(Some((number, file))),
-            None => Err(io::Error::other("it is not open for writing")),
+        // It is looked for first: what carries it takes numbers, too.
+        let found = statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        let file = found.map_err(Into::into).and_then(|_| duplicate(number));
+        let writes = OFlags::WRONLY | OFlags::RDWR;
+        match file {
+            Ok(file) if fcntl_getfl(&file)?.intersects(writes) => Ok(Some((number, file))),
+            _ => Err(io::Error::other("it is not open for writing")),
         }
     }
 
-    /// Why the system would not let a regular file be replaced, or a new one be removed again. `path`
-    /// is what the user calls it.
-    ///
-    /// # Errors
-    /// The system has a reason of its own.
-    pub fn refusal(&self, path: &Path) -> io::Result<Option<String>> {
+    /// Why the system would not let a regular file be replaced, or a new one be removed again, and
+    /// what to do. `path` is what the user calls it.
+    pub fn refusal(&self, path: &Path) -> Option<String> {
         if self.is_in_proc || self.kind.is_some_and(|kind| !kind.is_file()) {
-            return Ok(None);
+            return None;
         }
-        if let Some((what, advice)) = self.obstacle() {
-            let redirection = if advice.ends_with('>') { path.as_os_str() } else { OsStr::new("") };
-            return Ok(Some(format!("{what}; {advice}{}", redirection.display())));
+        if let Some(reason) = self.obstacle() {
+            let redirected = if reason.ends_with('>') { path } else { Path::new("") };
+            return Some(format!("{reason}{}", redirected.display()));
         }
         // To remove a file as a folder fails in any case, and with EPERM if removing it is forbidden.
-        let is_forbidden =
-            unlinkat(&self.folder, &self.name, AtFlags::REMOVEDIR) == Err(Errno::PERM);
-        let is_sticky = Mode::from_raw_mode(fstat(&self.folder)?.st_mode).contains(Mode::SVTX);
-        match (is_forbidden, is_sticky) {
-            (false, _) => Ok(None),
-            (true, false) => Err(Errno::PERM.into()),
-            (true, true) => {
-                let what = "it belongs to another user, and its folder is sticky";
-                Ok(Some(format!("{what}; choose another name")))
-            }
+        match unlinkat(&self.folder, &self.name, AtFlags::REMOVEDIR) {
+            Err(Errno::PERM) => Some(match fstat(&self.folder) {
+                Ok(folder) if Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX) => {
+                    "it belongs to another user, and its folder is sticky; choose another name"
+                        .into()
+                }
+                _ => "the system does not permit it".into(),
+            }),
+            _ => None,
         }
     }
 
-    /// What the system tells of, and what to do.
     #[cfg(target_os = "linux")]
-    fn obstacle(&self) -> Option<(&'static str, &'static str)> {
+    fn obstacle(&self) -> Option<&'static str> {
         use rustix::fs::{StatxAttributes as Attributes, StatxFlags, statx};
         let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        let attributes = |name: &OsStr| {
+        let [folder, file] = [OsStr::new(""), &self.name].map(|name| {
             let found = statx(&self.folder, name, flags, StatxFlags::empty());
             found.map_or(Attributes::empty(), |found| found.stx_attributes)
-        };
-        let (folder, file) = (attributes(OsStr::new("")), attributes(&self.name));
-        [
-            (folder, Attributes::IMMUTABLE, "its folder is immutable", "choose another folder"),
-            (folder, Attributes::APPEND, "its folder is append-only", "choose another folder"),
-            (file, Attributes::IMMUTABLE, "it is immutable", "choose another name"),
-            (file, Attributes::APPEND, "it is append-only", "use >>"),
-            (
-                file,
-                Attributes::MOUNT_ROOT,
-                "it is a mount point",
-                "mount its folder instead, or use >",
-            ),
-        ]
-        .into_iter()
-        .find(|(found, attribute, ..)| found.contains(*attribute))
-        .map(|(_, _, what, advice)| (what, advice))
+        });
+        let mount_point = "it is a mount point; mount its folder instead, or use >";
+        let reasons = [
+            (folder, Attributes::IMMUTABLE, "its folder is immutable; choose another folder"),
+            (folder, Attributes::APPEND, "its folder is append-only; choose another folder"),
+            (file, Attributes::IMMUTABLE, "it is immutable; choose another name"),
+            (file, Attributes::APPEND, "it is append-only; use >>"),
+            (file, Attributes::MOUNT_ROOT, mount_point),
+        ];
+        let reason = reasons.into_iter().find(|(found, attribute, _)| found.contains(*attribute));
+        reason.map(|(_, _, reason)| reason)
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn obstacle(&self) -> Option<(&'static str, &'static str)> {
+    fn obstacle(&self) -> Option<&'static str> {
         None
     }
 }
