@@ -67,14 +67,7 @@ pub struct Args {
     ///
     /// An argument is limited to 128 KB and visible to every user of the machine; a file is
     /// not. Trailing line breaks are dropped.
-    #[arg(
-        long,
-        value_name = "FILE",
-        allow_hyphen_values = true,
-        value_hint = ValueHint::FilePath,
-        conflicts_with = "system",
-        help_heading = MODEL
-    )]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath, conflicts_with = "system", help_heading = MODEL)]
     pub system_file: Option<PathBuf>,
 
     /// Maximum number of tokens to generate [default: 8192]
@@ -85,15 +78,7 @@ pub struct Args {
     pub max_tokens: Option<u64>,
 
     /// Sampling temperature, 0 to 1; not with --top-p
-    #[arg(
-        short,
-        long,
-        value_name = "X",
-        value_parser = fraction,
-        allow_negative_numbers = true,
-        conflicts_with = "top_p",
-        help_heading = MODEL
-    )]
+    #[arg(short, long, value_name = "X", value_parser = fraction, allow_negative_numbers = true, conflicts_with = "top_p", help_heading = MODEL)]
     pub temperature: Option<f64>,
 
     /// Nucleus sampling, 0 to 1; not with --temperature

@@ -9,12 +9,9 @@ use std::path::Path;
 
 use anyhow::{anyhow, ensure};
 use memchr::memmem;
-use rustix::buffer::spare_capacity;
-use rustix::fs::getxattr;
-use rustix::process::geteuid;
 
 use crate::error::hide;
-use crate::output::atomic_file::{ACL, MAX_XATTR_BYTES};
+use crate::output::atomic_file::acl_lets_others_in;
 use crate::output::stderr::reason;
 use crate::wait::read_to_end;
 
@@ -79,7 +76,7 @@ impl Token {
         ensure!(bytes.len() <= MAX_TOKEN_BYTES, "{source} is larger than 64 KB, which no token is");
         let token = Token::new(&String::from_utf8_lossy(&bytes), &source)?;
         let mode = metadata.permissions().mode() & 0o7777;
-        let is_accessible = is_accessible(path).unwrap_or(mode & 0o066 != 0);
+        let is_accessible = acl_lets_others_in(path).unwrap_or(mode & 0o066 != 0);
         let warning = (metadata.is_file() && is_accessible).then(|| {
             let path = path.display();
             format!("warning: token file {path} is accessible to other users (mode {mode:04o}); run chmod 600 {path}")
@@ -103,28 +100,6 @@ impl Token {
         ensure!(!is_present, "the request contains the API token; nothing was sent");
         Ok(())
     }
-}
-
-/// Whether the access control list of a file, if it has one, lets others read or write it: more than
-/// the caller and one reader, whom somebody has named on purpose. Its mask, which stat shows as the
-/// group's permissions, says less. The format is that of Linux's `posix_acl_xattr.h`.
-fn is_accessible(path: &Path) -> Option<bool> {
-    const USER: u16 = 0x02;
-    const MASK: u16 = 0x10;
-    const OTHER: u16 = 0x20;
-    let mut acl = Vec::with_capacity(MAX_XATTR_BYTES);
-    getxattr(path, ACL, spare_capacity(&mut acl)).ok()?;
-    let number = |entry: &[u8], at| u16::from_le_bytes([entry[at], entry[at + 1]]);
-    let entries = acl.get(4..)?.chunks_exact(8);
-    let entries = entries.map(|entry| (number(entry, 0), number(entry, 2), &entry[4..]));
-    let mask = entries.clone().find(|(tag, ..)| *tag == MASK).map_or(0o7, |(_, mask, _)| mask);
-    let caller = geteuid().as_raw().to_le_bytes();
-    let others: Vec<_> = entries
-        .filter(|(tag, _, id)| *tag > 1 && *tag != MASK && (*tag, *id) != (USER, &caller))
-        .map(|(tag, bits, _)| (tag, if tag == OTHER { bits } else { bits & mask } & 0o6))
-        .filter(|(_, bits)| *bits != 0)
-        .collect();
-    Some(!matches!(others[..], [] | [(USER, 0o4)]))
 }
 
 /// Whether this is what standard input is, other than a terminal or another device.

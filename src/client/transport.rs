@@ -9,6 +9,7 @@ use ureq::Agent;
 use ureq::tls::TlsConfig;
 
 use super::endpoint::{Endpoint, USER_AGENT, accept_encoding};
+use super::proxy::Proxy;
 use super::retry::RetryHeaders;
 use crate::error::{Error, Retry, words_of_page};
 use crate::network::resolver::Resolver;
@@ -102,15 +103,11 @@ impl Read for Body {
                         let why = format!("malformed reply: {error}");
                         return io::Error::new(ErrorKind::InvalidData, why);
                     }
-                    ErrorKind::UnexpectedEof
-                    | ErrorKind::ConnectionReset
-                    | ErrorKind::ConnectionAborted => {
-                        format!("truncated reply: {host} closed the connection")
-                    }
-                    _ => {
+                    ErrorKind::TimedOut | ErrorKind::HostUnreachable => {
                         let reason = reason(&error);
                         format!("truncated reply: lost the connection to {host}: {reason}")
                     }
+                    _ => format!("truncated reply: {host} closed the connection"),
                 },
                 ureq::Error::BodyStalled => {
                     format!("truncated reply: {host} closed the connection")
@@ -221,6 +218,8 @@ fn timed_out(limits: Limits, watch: &Watch, host: &str) -> String {
 fn no_response(error: ureq::Error, endpoint: &Endpoint, limits: Limits, watch: &Watch) -> Error {
     use ureq::Error as E;
     let host = &endpoint.route();
+    let proxy = endpoint.proxy.as_ref();
+    let name = proxy.map_or("", |proxy| &proxy.name);
     let is_connecting = watch.phase() == Phase::Connecting;
     let lost = |why: &str| {
         let what = if is_connecting { "cannot connect to" } else { "lost the connection to" };
@@ -239,41 +238,39 @@ fn no_response(error: ureq::Error, endpoint: &Endpoint, limits: Limits, watch: &
                 .retry(Retry::Backoff)
         }
         E::Timeout(_) => Error::temporary(timed_out(limits, watch, host)),
-        E::Io(error) => match &endpoint.proxy {
-            Some(proxy) if is_connecting && let Some(why) = socks_refusal(&error) => {
-                Error::rejected(format!("the proxy {} {why}", proxy.name))
-            }
-            _ => lost(&connection_lost(&error)),
+        E::Io(error) => match socks_refusal(&error).filter(|_| is_connecting) {
+            Some(why) => Error::rejected(format!("the proxy {name} {why}")),
+            None => lost(&connection_lost(&error)),
         },
         E::HostNotFound => lost("host not found"),
         // ureq says "proxy server responded 407/407", or that it did not.
-        E::ConnectProxyFailed(why) => match (&endpoint.proxy, why.rsplit_once('/')) {
-            (Some(proxy), Some((_, "407"))) if proxy.has_credentials() => Error::rejected(format!(
-                "the proxy {} rejected the user name or password (HTTP 407)",
-                proxy.name
-            )),
-            (_, Some((_, "407"))) => Error::rejected(format!(
+        E::ConnectProxyFailed(why) => match why.rsplit_once('/') {
+            None => lost("the proxy did not answer"),
+            Some((_, "407")) if proxy.is_some_and(Proxy::has_credentials) => Error::rejected(
+                format!("the proxy {name} rejected the user name or password (HTTP 407)"),
+            ),
+            Some((_, "407")) => Error::rejected(format!(
                 "cannot connect to {host}: the proxy requires authentication"
             ))
             .advice(
                 "put the user name and password into the proxy URL, http://name:password@host:port",
             ),
-            (Some(proxy), Some((_, status)))
-                if status.starts_with('4') && !["408", "425", "429"].contains(&status) =>
+            Some((_, status))
+                if !status.starts_with('4') || ["408", "425", "429"].contains(&status) =>
             {
+                lost(&format!("the proxy answered HTTP {status}"))
+            }
+            Some((_, status)) => {
+                let message =
+                    format!("the proxy {name} does not allow {} (HTTP {status})", endpoint.host);
+                let error = Error::rejected(message);
                 let answer = watch.proxy_answer();
-                let words = answer.split_once("\r\n\r\n").map_or("", |(_, page)| page);
-                let error = Error::rejected(format!(
-                    "the proxy {} does not allow {} (HTTP {status})",
-                    proxy.name, endpoint.host
-                ));
-                match words_of_page(words).trim() {
-                    "" => error,
-                    words => error.server_message(words),
+                let words = answer.split_once("\r\n\r\n").map(|(_, page)| words_of_page(page));
+                match words.filter(|words| !words.trim().is_empty()) {
+                    Some(words) => error.server_message(words),
+                    None => error,
                 }
             }
-            (_, Some((_, status))) => lost(&format!("the proxy answered HTTP {status}")),
-            (_, None) => lost("the proxy did not answer"),
         },
         other => {
             let why = malformed_head(&other);

@@ -17,67 +17,28 @@ pub fn connector(watch: &Arc<Watch>, through_proxy: bool) -> impl Connector<()> 
     base.chain(SocksConnector::default())
         .chain(ConnectProxyConnector::default())
         .chain(TcpConnector::new(watch.clone()))
-        .chain(GuardConnector(watch.clone()))
+        .chain(WatchConnector { watch: watch.clone(), layer: Layer::Limit })
         .chain(RustlsConnector::default())
-        .chain(MeterConnector { watch: watch.clone(), through_proxy })
+        .chain(WatchConnector { watch: watch.clone(), layer: Layer::Meter { through_proxy } })
 }
 
-/// Puts a [`Guard`] between a connection and TLS.
+/// Wraps a connection in a [`Watched`].
 #[derive(Debug)]
-struct GuardConnector(Arc<Watch>);
-
-impl<In: Transport> Connector<In> for GuardConnector {
-    type Out = Guard<In>;
-
-    fn connect(
-        &self,
-        _: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, Error> {
-        Ok(chained.map(|transport| Guard { transport, watch: self.0.clone() }))
-    }
-}
-
-/// Ends every wait at the limit.
-#[derive(Debug)]
-struct Guard<T> {
-    transport: T,
+struct WatchConnector {
     watch: Arc<Watch>,
+    layer: Layer,
 }
 
-impl<T: Transport> Transport for Guard<T> {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        self.transport.buffers()
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let timeout = self.watch.shorten(timeout)?;
-        self.transport.transmit_output(amount, timeout)
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let timeout = self.watch.shorten(timeout)?;
-        self.transport.await_input(timeout)
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.transport.is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        self.transport.is_tls()
-    }
+#[derive(Clone, Copy, Debug)]
+enum Layer {
+    /// Below TLS: ends every wait at the limit.
+    Limit,
+    /// On top: tells the watch of what is sent and received, or of what a proxy answers.
+    Meter { through_proxy: bool },
 }
 
-/// Puts a [`Meter`] on top of the finished connection.
-#[derive(Debug)]
-struct MeterConnector {
-    watch: Arc<Watch>,
-    through_proxy: bool,
-}
-
-impl<In: Transport> Connector<In> for MeterConnector {
-    type Out = Meter<In>;
+impl<In: Transport> Connector<In> for WatchConnector {
+    type Out = Watched<In>;
 
     fn connect(
         &self,
@@ -86,30 +47,37 @@ impl<In: Transport> Connector<In> for MeterConnector {
     ) -> Result<Option<Self::Out>, Error> {
         // The connection to a CONNECT proxy is made by the same chain, with a configuration
         // without a proxy. The one that goes on through the proxy is yet to come.
-        let is_whole = details.config.proxy().is_some() == self.through_proxy;
+        let has_proxy = details.config.proxy().is_some();
+        let is_whole =
+            matches!(self.layer, Layer::Meter { through_proxy } if through_proxy == has_proxy);
         Ok(chained.map(|transport| {
             if is_whole {
                 self.watch.connected();
             }
-            Meter { transport, watch: self.watch.clone(), is_whole }
+            Watched { transport, watch: self.watch.clone(), layer: self.layer, is_whole }
         }))
     }
 }
 
-/// Tells the watch of what is sent and received, or of what a proxy answers.
+/// A connection that the watch limits or follows.
 #[derive(Debug)]
-struct Meter<T> {
+struct Watched<T> {
     transport: T,
     watch: Arc<Watch>,
+    layer: Layer,
+    /// It leads to the server.
     is_whole: bool,
 }
 
-impl<T: Transport> Transport for Meter<T> {
+impl<T: Transport> Transport for Watched<T> {
     fn buffers(&mut self) -> &mut dyn Buffers {
         self.transport.buffers()
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        if matches!(self.layer, Layer::Limit) {
+            return self.transport.transmit_output(amount, self.watch.shorten(timeout)?);
+        }
         self.transport.transmit_output(amount, timeout)?;
         if self.is_whole {
             self.watch.add_sent(amount);
@@ -118,6 +86,9 @@ impl<T: Transport> Transport for Meter<T> {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        if matches!(self.layer, Layer::Limit) {
+            return self.transport.await_input(self.watch.shorten(timeout)?);
+        }
         if !self.is_whole {
             let has_input = self.transport.await_input(timeout)?;
             if self.watch.phase() == Phase::Connecting {

@@ -11,9 +11,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, XattrFlags, fcntl_setfl, fgetxattr, fremovexattr, fsetxattr,
-    openat, renameat, unlinkat,
+    getxattr, openat, renameat, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::place::Place;
 use super::{cannot_write, terminal};
@@ -21,8 +22,8 @@ use crate::error::{Error, ExitStatus};
 use crate::wait::BlockingFile;
 
 /// The extended attribute that holds a file's access control list. Only Linux has it.
-pub const ACL: &str = "system.posix_acl_access";
-pub const MAX_XATTR_BYTES: usize = 65_536;
+const ACL: &str = "system.posix_acl_access";
+const MAX_XATTR_BYTES: usize = 65_536;
 
 const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 /// The umask restricts it.
@@ -241,6 +242,28 @@ fn group_as_others(mode: u32) -> u32 {
 
 fn has_no_acl(error: Errno) -> bool {
     !cfg!(target_os = "linux") || [Errno::NODATA, Errno::OPNOTSUPP, Errno::NOSYS].contains(&error)
+}
+
+/// Whether the access control list of a file, if it has one, lets others read or write it: more than
+/// the caller and one reader, whom somebody has named on purpose. Its mask, which stat shows as the
+/// group's permissions, says less. The format is that of Linux's `posix_acl_xattr.h`.
+pub fn acl_lets_others_in(path: &Path) -> Option<bool> {
+    const USER: u16 = 0x02;
+    const MASK: u16 = 0x10;
+    const OTHER: u16 = 0x20;
+    let mut acl = Vec::with_capacity(MAX_XATTR_BYTES);
+    getxattr(path, ACL, spare_capacity(&mut acl)).ok()?;
+    let number = |entry: &[u8], at| u16::from_le_bytes([entry[at], entry[at + 1]]);
+    let entries = acl.get(4..)?.chunks_exact(8);
+    let entries = entries.map(|entry| (number(entry, 0), number(entry, 2), &entry[4..]));
+    let mask = entries.clone().find(|(tag, ..)| *tag == MASK).map_or(0o7, |(_, mask, _)| mask);
+    let caller = geteuid().as_raw().to_le_bytes();
+    let others: Vec<_> = entries
+        .filter(|(tag, _, id)| *tag > 1 && *tag != MASK && (*tag, *id) != (USER, &caller))
+        .map(|(tag, bits, _)| (tag, if tag == OTHER { bits } else { bits & mask } & 0o6))
+        .filter(|(_, bits)| *bits != 0)
+        .collect();
+    Some(!matches!(others[..], [] | [(USER, 0o4)]))
 }
 
 /// Checks that the file system gave nobody but the owner permissions that are not in `mode`.
