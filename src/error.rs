@@ -1,6 +1,7 @@
 //! Errors that are not the caller's mistake: exit status, whether to retry, and the line that explains them.
 
 use std::fmt;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -109,6 +110,15 @@ impl std::error::Error for Error {}
 /// The exit status that `error` stands for, whatever context has been added to it.
 pub fn exit_status(error: &anyhow::Error) -> ExitStatus {
     error.downcast_ref::<Error>().map_or(ExitStatus::Usage, |error| error.status)
+}
+
+/// The system's words for an error, without the number that Rust adds.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.into(),
+        None => text,
+    }
 }
 
 /// The API token, and what else may be one.

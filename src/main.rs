@@ -14,7 +14,8 @@
 //! | errors | `error.rs` | exit status, retry, the line on standard error, redaction |
 //!
 //! Dependencies point one way: error, output, input, request and network, client, response, main.
-//! Below them all are `cli/args.rs`, `environment.rs`, `media_type.rs`, `utf8.rs` and `wait.rs`.
+//! Below them all are `cli/args.rs`, `environment.rs`, `media_type.rs`, `signals.rs`,
+//! `utf8.rs` and `wait.rs`.
 //!
 //! To add an option: declare it in `cli/args.rs` in the order of `-h`, and add its line to
 //! `tests/data/help.txt`. Use it in its stage: a request property in `request.rs`, with its name in
@@ -32,6 +33,7 @@ mod network;
 mod output;
 mod request;
 mod response;
+mod signals;
 mod utf8;
 mod wait;
 
@@ -47,11 +49,11 @@ use client::{Limits, call};
 use error::{ExitStatus, exit_status};
 use input::parameters::Parameters;
 use input::prompt::{PromptPlan, Terminals};
-use output::atomic_file::block_file_size_signal;
 use output::stderr::{self, Reporter};
 use output::{Output, OutputFormat, wants_stream};
 use request::Request;
 use response::{Reading, Reply};
+use signals::block_file_size_signal;
 
 fn main() -> ExitCode {
     block_file_size_signal();

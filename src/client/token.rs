@@ -10,9 +10,8 @@ use std::path::Path;
 use anyhow::{anyhow, ensure};
 use memchr::memmem;
 
-use crate::error::hide;
+use crate::error::{hide, reason};
 use crate::output::atomic_file::acl_lets_others_in;
-use crate::output::stderr::reason;
 use crate::wait::read_to_end;
 
 /// Far more than any token has: a wrong file is not read to its end.

@@ -11,11 +11,10 @@ use ureq::tls::TlsConfig;
 use super::endpoint::{Endpoint, USER_AGENT, accept_encoding};
 use super::proxy::Proxy;
 use super::retry::RetryHeaders;
-use crate::error::{Error, Retry, words_of_page};
+use crate::error::{Error, Retry, reason, words_of_page};
 use crate::network::resolver::Resolver;
 use crate::network::watch::{CONNECT_TIMEOUT, Phase, Watch};
 use crate::network::{certificates, connection};
-use crate::output::stderr::reason;
 use crate::request::Request;
 
 /// How long the body of an error is waited for: its status is known, and decides.

@@ -11,7 +11,8 @@ use rustix::event::PollFlags;
 use rustix::fs::{FileType, fstat};
 use rustix::io::ioctl_fionread;
 
-use crate::output::stderr::{Reporter, reason};
+use crate::error::reason;
+use crate::output::stderr::Reporter;
 use crate::utf8::{decode, is_blank, without_trailing_line_breaks};
 use crate::wait::{read_to_end, wait_for};
 

@@ -19,8 +19,7 @@ use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::environment::variable;
-use crate::error::{Error, Retry};
-use crate::output::stderr::reason;
+use crate::error::{Error, Retry, reason};
 
 /// How ureq is to check certificates: against what SSL_CERT_FILE and SSL_CERT_DIR name, or else the system's.
 ///

@@ -14,7 +14,7 @@ use ureq::unversioned::transport::NextTimeout;
 use ureq::{Error, Timeout};
 
 use super::watch::Watch;
-use crate::output::atomic_file::BlockedSignals;
+use crate::signals::BlockedSignals;
 
 /// The most addresses that [`ResolvedSocketAddrs`] holds.
 const MAX_ADDRESSES: usize = 16;

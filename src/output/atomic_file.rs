@@ -7,7 +7,6 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, XattrFlags, fcntl_setfl, fgetxattr, fremovexattr, fsetxattr,
@@ -19,6 +18,7 @@ use rustix::process::geteuid;
 use super::place::Place;
 use super::{cannot_write, terminal};
 use crate::error::{Error, ExitStatus};
+use crate::signals::BlockedSignals;
 use crate::wait::BlockingFile;
 
 /// The extended attribute that holds a file's access control list. Only Linux has it.
@@ -271,34 +271,5 @@ fn check_permissions(file: &File, mode: u32) -> io::Result<()> {
     match file.metadata()?.mode() & 0o6077 & !mode {
         0 => Ok(()),
         _ => Err(io::Error::other("its file system would let more people access it")),
-    }
-}
-
-/// Makes a write beyond `ulimit -f` an error instead of a fatal signal. Threads inherit this, so
-/// it is called before any is started.
-pub fn block_file_size_signal() {
-    // A valid set cannot be refused.
-    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
-}
-
-/// Blocks all signals in this thread until it is dropped, so that none leaves a temporary file
-/// behind. A thread that is started meanwhile keeps them blocked.
-pub struct BlockedSignals {
-    previous: Option<SigSet>,
-}
-
-impl BlockedSignals {
-    pub fn new() -> BlockedSignals {
-        let previous = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
-        BlockedSignals { previous: previous.ok() }
-    }
-}
-
-impl Drop for BlockedSignals {
-    fn drop(&mut self) {
-        if let Some(previous) = self.previous {
-            // It was valid before.
-            let _ = previous.thread_set_mask();
-        }
     }
 }

@@ -14,7 +14,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::Args;
-use crate::error::{Error, ExitStatus};
+use crate::error::{self, Error, ExitStatus};
 use crate::wait::BlockingFile;
 use atomic_file::Target;
 use progress::Progress;
@@ -229,7 +229,7 @@ pub fn print(text: &str) -> Result<(), Error> {
 }
 
 fn cannot_write(name: &str, error: &io::Error) -> Error {
-    let reason = stderr::reason(error);
+    let reason = error::reason(error);
     Error::new(ExitStatus::OutputFailed, format!("cannot write to {name}: {reason}"))
 }
 

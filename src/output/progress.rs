@@ -14,9 +14,9 @@ use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::{flag, low_level};
 
-use super::atomic_file::BlockedSignals;
 use super::terminal::escape_controls;
 use crate::error::redact;
+use crate::signals::BlockedSignals;
 use crate::wait::wait_for;
 
 const INTERVAL: Duration = Duration::from_secs(1);

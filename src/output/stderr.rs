@@ -64,12 +64,3 @@ pub fn line(text: &str) {
 pub fn break_next_line() {
     FOLLOWS_TEXT.store(io::stderr().is_terminal(), Ordering::Relaxed);
 }
-
-/// The system's words for an error, without the number that Rust adds.
-pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.into(),
-        None => text,
-    }
-}

@@ -20,6 +20,8 @@ mod output;
 mod request;
 #[path = "../../src/response/mod.rs"]
 mod response;
+#[path = "../../src/signals.rs"]
+mod signals;
 #[path = "../../src/utf8.rs"]
 mod utf8;
 #[path = "../../src/wait.rs"]
