@@ -237,8 +237,8 @@ pub struct Args {
 
     /// Do not read standard input
     ///
-    /// For loops, hooks and daemons, where it belongs to something else. With PROMPT, haiku
-    /// waits for the end of standard input. A program that starts haiku (an agent, an editor,
+    /// For loops, hooks and daemons. Without -n, haiku reads standard input to its end even if
+    /// PROMPT is given. A program that starts haiku (an agent, an editor,
     /// subprocess, ssh) often leaves it open and silent, and a script that itself comes on
     /// standard input (bash <script, ssh host bash -s) would lose the rest of its lines to
     /// haiku: use -n or <FILE there.
@@ -265,6 +265,9 @@ pub struct Args {
     pub dry_run: bool,
 
     /// Report retries, token counts and timings on stderr
+    ///
+    /// Also the gateway's cache status, who pays (key Unified: Cloudflare credits, key BYOK: a
+    /// provider key of yours), the log ID and, for a failed call, cf-ray and the request ID.
     #[arg(short, long, overrides_with = "quiet", help_heading = INPUT_OUTPUT)]
     pub verbose: bool,
 

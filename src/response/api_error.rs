@@ -46,7 +46,8 @@ impl ApiError {
         }
         if error.messages.is_empty() {
             error.is_wordless = error.kinds.is_empty();
-            let words = error.kinds.last().cloned().or(json.map(|_| body.into()));
+            let words =
+                error.kinds.last().cloned().or(json.filter(says_something).map(|_| body.into()));
             error.add_message(&words.unwrap_or_default());
         }
         error
@@ -196,7 +197,8 @@ mod tests {
             (r#"{"errors":[{"message":"a","code":20"#, "a", vec![]),
             (r#"{"errors":[{"message":"a","code":2041}"#, "a", vec![2041]),
             (r#"{"errors":[{"message":"a","code":2041}],"#, "a", vec![2041]),
-            ("{", "{", vec![]),
+            ("{", "", vec![]),
+            ("{}", "", vec![]),
             ("error code: 1010", "error code: 1010", vec![]),
             ("", "", vec![]),
             ("<html><TITLE>502 Bad\nGateway</TITLE><body>x", "502 Bad\nGateway", vec![]),

@@ -70,6 +70,7 @@ const BLOCKED: Advice = Do("Cloudflare blocked this client or network, whatever 
 #[rustfmt::skip]
 const TABLE: &[(By, &str, Class, Advice)] = &[
     (Anything,                     "spending limit",   Final,     SPENDING),
+    (Anything,                     "spend limit",      Final,     SPENDING),
     (Code(2041..=2041),            "",                 Final,     SPENDING),
     (Code(2045..=2045),            "",                 Final,     SPENDING),
     (Code(6003..=6003),            "",                 Rejected,  Token("")),

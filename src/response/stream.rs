@@ -1,5 +1,6 @@
 //! A reply in a stream of events: each piece of text is printed as soon as it arrives.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read};
 
 use serde::Deserialize;
@@ -161,6 +162,12 @@ impl<'r> Stream<'r> {
             let what = "the server reported an error during the reply";
             return Err(self.reply.failure(ApiError::parse(data), what));
         }
+        if kind == EventKind::ContentBlockDelta
+            && let Some(text) = text_of_delta(data)
+        {
+            self.has_content = true;
+            return self.reply.take_text(&text.0, &mut self.text);
+        }
         let event = Some(parse(data)?);
         let [message, block, delta, usage] =
             lenient_properties(event, ["message", "content_block", "delta", "usage"]);
@@ -206,6 +213,31 @@ impl<'r> Stream<'r> {
         self.lines.extend(line);
         self.lines.push(b'\n');
     }
+}
+
+/// The text of a delta, read in one pass: most of a long stream is made of them. Nothing for what is no
+/// plain text delta, or is to be read with more care.
+fn text_of_delta(data: &[u8]) -> Option<JsonText<'_>> {
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        delta: Delta<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Delta<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        #[serde(borrow)]
+        text: JsonText<'a>,
+    }
+    let Event { delta } = serde_json::from_str(std::str::from_utf8(data).ok()?).ok()?;
+    // serde_json checks every string but this one, in which control characters must be escaped.
+    let checked = match &delta.text.0 {
+        Cow::Borrowed(text) => text,
+        Cow::Owned(_) => data,
+    };
+    let has_control = checked.iter().fold(false, |found, byte| found | (*byte < b' '));
+    (delta.kind == "text_delta" && !has_control).then_some(delta.text)
 }
 
 /// What an event means, if its data is worth reading.
