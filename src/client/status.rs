@@ -48,11 +48,7 @@ impl Status {
         let now = Instant::now();
         match &*activity {
             Activity::Attempting(watch) => {
-                let bytes = match watch.phase() {
-                    Phase::Receiving => watch.received(),
-                    _ => watch.sent(),
-                };
-                self.attempting(watch.phase(), bytes, now - self.started)
+                self.attempting(watch.phase(), watch.bytes(), now - self.started)
             }
             Activity::Retrying(until) => {
                 let left = until.saturating_duration_since(now);

@@ -20,7 +20,7 @@ use crate::request::Request;
 /// How long the body of an error is waited for: its status is known, and decides.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most that the head of a response may take: many times what it does take.
+/// The most that the head of a response may take, 16 KB: many times what it does take.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// The most that is read at once. A smaller buffer is made sooner, a larger one reads a long stream faster.
@@ -199,7 +199,7 @@ fn agent(
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .build();
     let connector = connection::connector(watch, endpoint.proxy.is_some());
-    Agent::with_parts(config, connector, Resolver::new(watch.clone()))
+    Agent::with_parts(config, connector, Resolver(watch.clone()))
 }
 
 fn timed_out(limits: Limits, watch: &Watch, host: &str) -> String {
@@ -224,6 +224,7 @@ fn no_response(error: ureq::Error, endpoint: &Endpoint, limits: Limits, watch: &
         let what = if is_connecting { "cannot connect to" } else { "lost the connection to" };
         Error::temporary(format!("{what} {host}: {why}")).retry(Retry::Backoff)
     };
+    let malformed = |why: &str| Error::temporary(format!("malformed response from {host}: {why}"));
     if let E::Io(error) = &error
         && let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref())
     {
@@ -271,21 +272,9 @@ fn no_response(error: ureq::Error, endpoint: &Endpoint, limits: Limits, watch: &
                 }
             }
         },
-        other => {
-            let why = malformed_head(&other);
-            Error::temporary(format!("malformed response from {host}: {why}"))
-        }
-    }
-}
-
-/// What is wrong with the head of a response, without the HTTP library's own words.
-fn malformed_head(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Protocol(_) => "invalid HTTP header".into(),
-        ureq::Error::LargeResponseHeader(..) => {
-            format!("its HTTP header is larger than {} KB", MAX_HEAD_BYTES / 1024)
-        }
-        other => other.to_string(),
+        E::Protocol(_) => malformed("invalid HTTP header"),
+        E::LargeResponseHeader(..) => malformed("its HTTP header is larger than 16 KB"),
+        other => malformed(&other.to_string()),
     }
 }
 

@@ -16,7 +16,7 @@ pub fn connector(watch: &Arc<Watch>, through_proxy: bool) -> impl Connector<()> 
     let base: () = ();
     base.chain(SocksConnector::default())
         .chain(ConnectProxyConnector::default())
-        .chain(TcpConnector::new(watch.clone()))
+        .chain(TcpConnector(watch.clone()))
         .chain(WatchConnector { watch: watch.clone(), layer: Layer::Limit })
         .chain(RustlsConnector::default())
         .chain(WatchConnector { watch: watch.clone(), layer: Layer::Meter { through_proxy } })
@@ -154,20 +154,19 @@ mod tests {
             while watched.phase() == Phase::Sending {
                 thread::yield_now();
             }
-            let waiting = (watched.phase(), watched.sent(), watched.received());
-            assert_eq!(waiting, (Phase::Waiting, request.len(), 0));
+            assert_eq!((watched.phase(), watched.bytes()), (Phase::Waiting, request.len()));
             client.write_all(RESPONSE).unwrap();
         });
 
         let agent = Agent::with_parts(
             Agent::config_builder().proxy(None).build(),
             connector(&watch, false),
-            Resolver::new(watch.clone()),
+            Resolver(watch.clone()),
         );
         agent.post(&url).send("body").unwrap();
         server.join().unwrap();
         assert_eq!(watch.phase(), Phase::Receiving);
-        assert_eq!(watch.received(), RESPONSE.len());
+        assert_eq!(watch.bytes(), RESPONSE.len());
         assert_eq!(watch.limit(), deadline);
     }
 }

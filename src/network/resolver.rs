@@ -21,15 +21,7 @@ const MAX_ADDRESSES: usize = 16;
 
 /// Resolves the host of a server or a proxy within the limit of the watch.
 #[derive(Debug)]
-pub struct Resolver {
-    watch: Arc<Watch>,
-}
-
-impl Resolver {
-    pub fn new(watch: Arc<Watch>) -> Resolver {
-        Resolver { watch }
-    }
-}
+pub struct Resolver(pub Arc<Watch>);
 
 impl ureq::unversioned::resolver::Resolver for Resolver {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
@@ -43,7 +35,7 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
             Some(addresses) => {
                 addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
             }
-            None => look_up(host, port, self.watch.limit())?,
+            None => look_up(host, port, self.0.limit())?,
         };
         let mut addresses = self.empty();
         for address in interleave(found).into_iter().take(MAX_ADDRESSES) {
@@ -137,7 +129,7 @@ mod tests {
     #[test]
     fn addresses_and_localhost_need_no_look_up() {
         // A look-up would end at this limit.
-        let resolver = Resolver::new(Watch::new(Instant::now()));
+        let resolver = Resolver(Watch::new(Instant::now()));
         for (url, expected) in [
             ("http://127.0.0.1/", &["127.0.0.1:80"][..]),
             ("https://192.0.2.1/", &["192.0.2.1:443"]),

@@ -48,15 +48,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 
 /// Connects to the first address that answers, unless a proxy has been connected to already.
 #[derive(Debug)]
-pub struct TcpConnector {
-    watch: Arc<Watch>,
-}
-
-impl TcpConnector {
-    pub fn new(watch: Arc<Watch>) -> TcpConnector {
-        TcpConnector { watch }
-    }
-}
+pub struct TcpConnector(pub Arc<Watch>);
 
 impl<In: Transport> Connector<In> for TcpConnector {
     type Out = Either<In, TcpTransport>;
@@ -69,7 +61,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
         if let Some(transport) = chained {
             return Ok(Some(Either::A(transport)));
         }
-        let stream = connect(&details.addrs, self.watch.limit())?;
+        let stream = connect(&details.addrs, self.0.limit())?;
         // Only the race of the addresses needs sockets that do not block.
         stream.set_nonblocking(false)?;
         // A request goes out in few large writes, so that waiting for more gains nothing.

@@ -66,14 +66,11 @@ impl Watch {
         self.state().phase
     }
 
-    /// The bytes of the request that have been sent, its head included, without TLS.
-    pub fn sent(&self) -> usize {
-        self.state().sent
-    }
-
-    /// The bytes of the response that have arrived, its head included, without TLS.
-    pub fn received(&self) -> usize {
-        self.state().received
+    /// The bytes of the request that have been sent, or of the response that have arrived once some have,
+    /// the heads included, without TLS.
+    pub fn bytes(&self) -> usize {
+        let state = self.state();
+        if state.phase == Phase::Receiving { state.received } else { state.sent }
     }
 
     pub fn connected(&self) {
