@@ -93,12 +93,10 @@ impl Endpoint {
             ),
         };
         // Plain http is for loopback alone, whatever the variables say.
-        let proxy = match base_url.is_https {
-            true => proxy::choose(&base_url.host, variables)?,
-            false => None,
-        };
+        let is_https = base_url.is_https;
+        let proxy = if is_https { proxy::choose(&base_url.host, variables)? } else { None };
         let (token, warning) = token(args, variables)?;
-        let (url, is_https) = (url(&base_url, &account), base_url.is_https);
+        let url = url(&base_url, &account);
         let endpoint = Endpoint { url, host: base_url.host, is_https, token, headers, proxy };
         Ok((endpoint, warning))
     }

@@ -32,10 +32,7 @@ pub fn call<T>(
     reporter: &Reporter,
     mut read: impl FnMut(Response<transport::Body>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let tls = match endpoint.is_https {
-        true => certificates::tls_config()?,
-        false => TlsConfig::default(),
-    };
+    let tls = if endpoint.is_https { certificates::tls_config()? } else { TlsConfig::default() };
     let status = Status::new(&endpoint.host, request.body.len(), limits.started);
     let shown = status.clone();
     reporter.progress.start(move || shown.line());

@@ -44,9 +44,8 @@ impl Status {
 
     /// What is happening now.
     pub fn line(&self) -> String {
-        let activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        match &*activity {
+        match &*self.activity.lock().unwrap_or_else(PoisonError::into_inner) {
             Activity::Attempting(watch) => {
                 self.attempting(watch.phase(), watch.bytes(), now - self.started)
             }

@@ -152,11 +152,10 @@ pub fn send(
     // RFC 9110, 8.4.1: names of content codings are case-insensitive, and x-gzip is gzip.
     let is = |names: &[&str]| names.iter().any(|name| encoding.eq_ignore_ascii_case(name));
     let reader = body.into_reader();
-    let reader: Box<dyn Read> = match is(&["gzip", "x-gzip"]) {
-        true => Box::new(MultiGzDecoder::new(reader)),
-        false => Box::new(reader),
-    };
-    let is_known = is(&["", "identity", "gzip", "x-gzip"]);
+    let is_gzip = is(&["gzip", "x-gzip"]);
+    let reader: Box<dyn Read> =
+        if is_gzip { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) };
+    let is_known = is_gzip || is(&["", "identity"]);
     let head = Head {
         status: head.status.as_u16(),
         content_type: text("content-type").unwrap_or_default().into(),

@@ -26,10 +26,7 @@ pub struct Resolver(pub Arc<Watch>);
 impl ureq::unversioned::resolver::Resolver for Resolver {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let host = uri.host().ok_or(Error::HostNotFound)?;
-        let default_port = match uri.scheme_str() {
-            Some("https") => 443,
-            _ => 80,
-        };
+        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default_port);
         let found = match known_addresses(host) {
             Some(addresses) => {

@@ -95,10 +95,8 @@ fn connect(addresses: &[SocketAddr], limit: Instant) -> Result<TcpStream, Error>
         } else if attempts.is_empty() {
             return Err(last_error.map_or(Error::HostNotFound, Error::Io));
         }
-        let until = match untried.len() {
-            0 => limit,
-            _ => limit.min(Instant::now() + delay),
-        };
+        let next = Instant::now() + delay;
+        let until = if untried.len() == 0 { limit } else { limit.min(next) };
         match first_finished(&mut attempts, until)? {
             Some(Ok(stream)) => return Ok(stream),
             Some(Err(error)) => last_error = Some(error),

@@ -110,10 +110,8 @@ impl Watch {
     pub fn shorten(&self, timeout: NextTimeout) -> Result<NextTimeout, Error> {
         let state = self.state();
         let left = state.limit.saturating_duration_since(Instant::now());
-        let reason = match state.phase {
-            Phase::Connecting => Timeout::Connect,
-            _ => Timeout::Global,
-        };
+        let is_connecting = state.phase == Phase::Connecting;
+        let reason = if is_connecting { Timeout::Connect } else { Timeout::Global };
         if left.is_zero() {
             return Err(Error::Timeout(reason));
         }
