@@ -171,15 +171,18 @@ fn end_of(text: &str, secret: &str) -> Option<usize> {
         match expected.next() {
             None => return Some(end),
             Some(known) if known == c => (matched, end) = (matched + 1, at + c.len_utf8()),
+            Some(_) if matched >= MIN_SECRET_CHARS => return Some(end),
             Some(_) => return cut_off,
         }
     }
     if matched >= MIN_PARTIAL_SECRET_CHARS { Some(end) } else { cut_off }
 }
 
-/// Whether a secret is known by `c`, and not split by it.
+/// Whether a secret is known by `c`, and not split by it: characters that nobody sees split it, too.
 fn is_significant(c: char) -> bool {
-    !(c.is_whitespace() || c.is_control() || ";:\\".contains(c))
+    let is_invisible = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fffd}');
+    !(is_invisible || c.is_whitespace() || c.is_control() || ";:\\".contains(c))
 }
 
 /// `text` redacted and on one line: each run of white space as one space, at most `max` characters.
@@ -277,6 +280,19 @@ mod tests {
             assert_eq!(without(text, "se/cret"), expected, "{text:?}");
         }
         assert_eq!(without("a", ""), "a");
+    }
+
+    #[test]
+    fn a_beginning_of_a_token_is_redacted_however_it_is_quoted() {
+        for (text, expected) in [
+            ("bad some-long-t...", "bad [redacted]..."),
+            ("'some-long-token-va' is bad", "'[redacted]' is bad"),
+            ("some-long…", "[redacted]…"),
+            ("some-lo...", "some-lo..."),
+            ("a some-long\u{202e}-token\u{200b}-value", "a [redacted]"),
+        ] {
+            assert_eq!(without(text, "some-long-token-value"), expected);
+        }
     }
 
     #[test]

@@ -34,15 +34,13 @@ impl Token {
     /// Text that cannot be a token.
     pub fn new(text: &str, source: &str) -> anyhow::Result<Token> {
         let secret = text.trim_start_matches('\u{feff}').trim_matches(['\r', '\n']);
-        hide(secret);
-        ensure!(!secret.is_empty(), "{source} is empty: no token found");
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_ ".contains(&byte);
         // At the end, the sign is padding.
         let assignment = secret.trim_end_matches('=').split_once('=');
-        ensure!(
-            !assignment.is_some_and(|(name, _)| name.bytes().all(is_name)),
-            "invalid token in {source}: remove the NAME= before it"
-        );
+        let assignment = assignment.filter(|(name, _)| name.bytes().all(is_name));
+        hide(assignment.map_or(secret, |(_, value)| value).trim_matches(['"', '\'']));
+        ensure!(!secret.is_empty(), "{source} is empty: no token found");
+        ensure!(assignment.is_none(), "invalid token in {source}: remove the NAME= before it");
         ensure!(
             secret.trim_matches(['"', '\'']).len() == secret.len(),
             "invalid token in {source}: remove the quotes around it"

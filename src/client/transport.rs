@@ -238,7 +238,9 @@ fn no_response(error: ureq::Error, endpoint: &Endpoint, limits: Limits, watch: &
         }
         E::Timeout(_) => Error::temporary(timed_out(limits, watch, host)),
         E::Io(error) => match socks_refusal(&error).filter(|_| is_connecting) {
-            Some(why) => Error::rejected(format!("the proxy {name} {why}")),
+            Some(why) => {
+                Error::rejected(format!("the proxy {name} {}", why.replace("HOST", &endpoint.host)))
+            }
             None => lost(&connection_lost(&error)),
         },
         E::HostNotFound => lost("host not found"),
@@ -296,7 +298,7 @@ fn socks_refusal(error: &io::Error) -> Option<&'static str> {
         ("password authentication failed", "rejected the user name or password"),
         ("no acceptable auth methods", "accepts none of the authentication methods offered"),
         ("unknown auth method", "accepts none of the authentication methods offered"),
-        ("connection not allowed by ruleset", "does not allow this host"),
+        ("connection not allowed by ruleset", "does not allow HOST"),
         ("invalid response version", "does not speak this version of SOCKS"),
     ];
     let words = error.get_ref()?.to_string();

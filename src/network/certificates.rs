@@ -42,9 +42,7 @@ fn anchors() -> Result<Vec<CertificateDer<'static>>, Error> {
         _ => named(file.as_deref(), folders),
     };
     for error in found.errors {
-        if let ErrorKind::Io { inner, path } = error.kind
-            && Some(&path) == file.as_ref()
-        {
+        if let (ErrorKind::Io { inner, path }, true) = (error.kind, file.is_some()) {
             let (path, reason) = (path.display(), reason(&inner));
             return Err(Error::rejected(format!("cannot read SSL_CERT_FILE {path}: {reason}")));
         }

@@ -71,6 +71,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
             stream,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             backlog: VecDeque::new(),
+            half_time: None,
             is_broken: false,
         })))
     }
@@ -148,6 +149,8 @@ pub struct TcpTransport {
     buffers: LazyBuffers,
     /// Output that is sent while waiting for input, because the server may have answered instead of reading.
     backlog: VecDeque<u8>,
+    /// When half of the time for the request is gone.
+    half_time: Option<Instant>,
     /// Nothing more can be sent.
     is_broken: bool,
 }
@@ -164,7 +167,8 @@ impl TcpTransport {
                     progress = Instant::now();
                 }
                 Err(Errno::AGAIN) => {
-                    let heard_from = until.min(progress + patience);
+                    let half_time = self.half_time.unwrap_or(until).min(until);
+                    let heard_from = half_time.min(progress + patience);
                     let is_patient = Instant::now() < heard_from;
                     let (events, end) = match is_patient {
                         true => (PollFlags::OUT, heard_from),
@@ -201,7 +205,8 @@ impl Transport for TcpTransport {
         }
         let until = end_of(timeout);
         let left = until.saturating_duration_since(Instant::now());
-        self.send_backlog(MAX_STALL.min(left / 2), until)?;
+        self.half_time.get_or_insert(until - left / 2);
+        self.send_backlog(MAX_STALL, until)?;
         if self.backlog.is_empty() || Instant::now() < until {
             return Ok(());
         }

@@ -58,14 +58,6 @@ pub fn lenient_text(value: Option<&RawValue>) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A value without which nothing can be made of the rest.
-///
-/// # Errors
-/// Its absence, and another shape.
-pub fn required<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> Result<T, Error> {
-    parse_json(value.map_or("null", RawValue::get))
-}
-
 /// What a server says beside the reply, if it has the expected shape.
 pub fn lenient<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(value?.get()).ok()

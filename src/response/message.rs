@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::api_error::ApiError;
 use super::json::{
     MAX_ERROR_BYTES, completed, lenient, lenient_properties, lenient_text, malformed, not_utf8,
-    parse_json, properties, unexpected_json,
+    parse_json, unexpected_json,
 };
 use super::reply::{Reading, Reply};
 use super::text::JsonText;
@@ -26,10 +26,13 @@ const MAX_BLOCKS: usize = 100_000;
 /// Adds a content block to `reply`, and its text to `text`.
 ///
 /// # Errors
-/// What is no block, and a text block whose text is not a string.
-pub fn read_block(block: &str, reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error> {
-    let [kind, piece] =
-        properties(block, ["type", "text"]).map_err(|error| unexpected_json(&error))?;
+/// A text block whose text is not a string.
+pub fn read_block(
+    block: Option<&RawValue>,
+    reply: &mut Reply,
+    text: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let [kind, piece] = lenient_properties(block, ["type", "text"]);
     if lenient_text(kind).as_deref() == Some("text") {
         return read_text(piece, reply, text);
     }
@@ -105,7 +108,7 @@ fn parse(body: &[u8], reply: &mut Reply, text: &mut Vec<u8>) -> Result<(), Error
         return Err(not_a_message(body, reply));
     };
     for block in blocks {
-        read_block(block.get(), reply, text)?;
+        read_block(Some(block), reply, text)?;
     }
     reply.finish_text(text)?;
     reply.set_usage(usage);

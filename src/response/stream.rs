@@ -7,10 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::api_error::ApiError;
-use super::json::{
-    lenient, lenient_properties, lenient_text, malformed, not_utf8, parse_json, required,
-};
-use super::message::{read_block, read_text};
+use super::json::{lenient, lenient_properties, lenient_text, malformed, not_utf8, parse_json};
+use super::message::{self, read_block, read_text};
 use super::reply::{Reading, Reply};
 use super::sse;
 use super::text::JsonText;
@@ -70,6 +68,10 @@ pub fn read(
         output.hold();
     }
     let mut events = BufReader::with_capacity(READ_BYTES, body);
+    // No line of a stream begins so: it is one JSON body, whatever its Content-Type says.
+    if events.fill_buf().is_ok_and(|piece| piece.trim_ascii_start().starts_with(b"{")) {
+        return message::read(events, reading, output, reply);
+    }
     let mut stream = Stream::new(reading.format, reply);
     let mut parser = sse::Parser::default();
     let result = loop {
@@ -179,15 +181,13 @@ impl<'r> Stream<'r> {
             }
             EventKind::ContentBlockStart => {
                 let before = self.text.len();
-                let block: &RawValue = required(block)?;
-                read_block(block.get(), self.reply, &mut self.text)?;
+                read_block(block, self.reply, &mut self.text)?;
                 self.has_content |= self.text.len() > before;
             }
             EventKind::ContentBlockDelta => {
                 self.has_content = true;
                 let [kind, text] = lenient_properties(delta, ["type", "text"]);
-                let JsonText(kind) = required(kind)?;
-                if *kind == *b"text_delta" {
+                if lenient_text(kind).as_deref() == Some("text_delta") {
                     read_text(text, self.reply, &mut self.text)?;
                 }
                 return Ok(());

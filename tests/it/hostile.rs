@@ -156,13 +156,11 @@ fn millions_of_small_values_take_bounded_memory() {
 fn json_of_an_odd_shape_is_described_in_plain_words() {
     const SHAPE: &str = "haiku: malformed reply: JSON of an unexpected shape (line 1, column";
     let content = |block: &str| format!("{{\"content\":[{block}],\"stop_reason\":\"end_turn\"}}");
-    for block in ["null", "7", r#"{"type":"text","text":7}"#] {
-        survives(&Server::json(200, content(block)), &[], SHAPE);
-    }
-    for data in ["null", "[]", "{\"delta\":null}", "{\"delta\":{}}"] {
-        let event = format!("event: content_block_delta\ndata: {data}\n\n");
-        survives(&Server::sending(event_stream(&[event])), &["--stream"], SHAPE);
-    }
+    let text = r#"{"type":"text","text":7}"#;
+    survives(&Server::json(200, content(text)), &[], SHAPE);
+    let delta = text.replace("\"text\",", "\"text_delta\",");
+    let event = format!("event: content_block_delta\ndata: {{\"delta\":{delta}}}\n\n");
+    survives(&Server::sending(event_stream(&[event])), &["--stream"], SHAPE);
 }
 
 #[test]

@@ -291,6 +291,20 @@ fn a_server_that_stops_reading_is_heard_within_half_of_any_timeout() {
     }
 }
 
+#[test]
+fn an_early_answer_leaves_time_for_a_retry() {
+    let server = Listener::new(|mut client| {
+        read_head(&mut client);
+        client.write_all(&rejection(503)).unwrap();
+        thread::sleep(Duration::from_secs(30));
+    });
+    let options = ["--timeout", "6", "--retries", "1"];
+    check(&mut server.haiku_with_prompt("http", &options))
+        .code(4)
+        .stderr(contains("HTTP 503: no more of this; gave up after 1 retry"));
+    assert_eq!(server.connections.load(Ordering::SeqCst), 2);
+}
+
 /// TLS 1.3 servers send session tickets, which are input, but no answer.
 #[test]
 fn a_server_that_pauses_receives_the_whole_request_within_a_short_timeout() {

@@ -292,7 +292,7 @@ fn what_a_socks_proxy_refuses_for_good_is_exit_3_and_named() {
         (b"\x05\xff", "", 3, "accepts none of the authentication methods offered"),
         (b"\x05\xff", "me:secret@", 3, "accepts none of the authentication methods offered"),
         (b"\x05\x01", "", 3, "accepts none of the authentication methods offered"),
-        (b"\x05\0\x05\x02", "", 3, "does not allow this host"),
+        (b"\x05\0\x05\x02", "", 3, "does not allow api.test"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "", 3, "does not speak this version of SOCKS"),
         (b"\x05\0\x05\x04", "", 4, "host unreachable"),
         (b"", "", 4, "closed without a response"),

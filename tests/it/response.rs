@@ -331,6 +331,32 @@ fn an_encoding_that_was_not_requested_is_named() {
 }
 
 #[test]
+fn blocks_and_deltas_of_any_shape_spoil_nothing() {
+    let text = r#"{"type":"text","text":"X"}"#;
+    for odd in ["null", "5", "[]", "\"x\"", "{}", r#"{"type":5}"#] {
+        let body = format!(r#"{{"content":[{odd},{text}],"stop_reason":"end_turn"}}"#);
+        ask(&Server::json(200, body), &["hi"]).success().stdout("X\n");
+        let event = |kind: &str, data: &str| format!("event: {kind}\ndata: {data}\n\n");
+        let start = event("content_block_start", &format!(r#"{{"content_block":{odd}}}"#));
+        let delta = event("content_block_delta", &format!(r#"{{"delta":{odd}}}"#));
+        let bare = event("content_block_delta", odd);
+        let events = [start, delta, bare].into_iter().chain(events(&["X"], "end_turn"));
+        let server = Server::events(&Vec::from_iter(events));
+        ask(&server, &["--stream", "hi"]).success().stdout("X\n");
+    }
+}
+
+#[test]
+fn a_json_body_that_is_called_a_stream_is_read_as_a_body() {
+    let called_stream =
+        |body: &str| Server::sending(http(200, &[("content-type", "text/event-stream")], body));
+    let reply = message("X", "end_turn").to_string();
+    ask(&called_stream(&reply), &["--stream", "hi"]).success().stdout("X\n");
+    let error = r#" {"errors":[{"code":7003,"message":"Could not route"}]}"#;
+    ask(&called_stream(error), &["hi"]).code(3).stdout("").stderr(one_line(&["the account ID"]));
+}
+
+#[test]
 fn a_message_that_is_complete_counts_however_its_connection_ended() {
     let body = message("text", "end_turn").to_string();
     let length = (body.len() + 10).to_string();
