@@ -392,7 +392,12 @@ fn refusals() -> Vec<Probe> {
     };
     let blank = json!({"messages": [{"role": "user", "content": " "}]});
     vec![
-        Probe::short("a token of a wrong form", &[]).token("wrong").refused(&[400], "6003", 3, "check the token"),
+        Probe::short("a token of a wrong form", &[]).token("wrong").refused(
+            &[400],
+            "6003",
+            3,
+            "check the token",
+        ),
         Probe::short("a wrong token of a right form", &[])
             .token("cfut_0000000000000000000000000000000000000000")
             .refused(&[401], "10000", 3, "check the token"),
