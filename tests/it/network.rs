@@ -252,20 +252,7 @@ fn a_server_that_stops_reading_is_heard_and_one_that_pauses_receives_the_rest() 
     let stops = Listener::new(answer_and_stop);
     let tls_config = config.clone();
     let tls_stops = Listener::new(move |client| answer_and_stop(over_tls(&tls_config, client)));
-    let received = Arc::new(AtomicUsize::new(0));
-    let counter = received.clone();
-    let tls_pauses = Listener::new(move |client| {
-        let mut client = over_tls(&config, client);
-        read_head(&mut client);
-        thread::sleep(Duration::from_secs(11));
-        let mut piece = [0; 65536];
-        while counter.load(Ordering::SeqCst) < LARGE {
-            let length = client.read(&mut piece).unwrap();
-            counter.fetch_add(length, Ordering::SeqCst);
-        }
-        client.write_all(&rejection(413)).unwrap();
-        thread::sleep(Duration::from_secs(30));
-    });
+    let (tls_pauses, received) = pausing(config, Duration::from_secs(11));
     thread::scope(|scope| {
         scope.spawn(|| is_heard(&stops, "http"));
         scope.spawn(|| is_heard(&tls_stops, "https"));
@@ -310,12 +297,20 @@ fn an_early_answer_leaves_time_for_a_retry() {
 fn a_server_that_pauses_receives_the_whole_request_within_a_short_timeout() {
     let ca = TestCa::new();
     let config = Arc::new(ca.issue(|_| {}));
+    let (pauses, received) = pausing(config, Duration::from_secs(5));
+    let mut command = pauses.haiku_with_prompt("https", &["--timeout", "8"]);
+    check(command.env("SSL_CERT_FILE", ca.file())).code(3).stderr(one_line(&["HTTP 413"]));
+    assert!(received.load(Ordering::SeqCst) > LARGE);
+}
+
+/// A TLS server that reads the head, pauses, reads the rest, and answers. Also what it has read after the pause.
+fn pausing(config: Arc<ServerConfig>, pause: Duration) -> (Listener, Arc<AtomicUsize>) {
     let received = Arc::new(AtomicUsize::new(0));
     let counter = received.clone();
-    let pauses = Listener::new(move |client| {
+    let server = Listener::new(move |client| {
         let mut client = over_tls(&config, client);
         read_head(&mut client);
-        thread::sleep(Duration::from_secs(5));
+        thread::sleep(pause);
         let mut piece = [0; 65536];
         while counter.load(Ordering::SeqCst) < LARGE {
             let length = client.read(&mut piece).unwrap();
@@ -324,9 +319,7 @@ fn a_server_that_pauses_receives_the_whole_request_within_a_short_timeout() {
         client.write_all(&rejection(413)).unwrap();
         thread::sleep(Duration::from_secs(30));
     });
-    let mut command = pauses.haiku_with_prompt("https", &["--timeout", "8"]);
-    check(command.env("SSL_CERT_FILE", ca.file())).code(3).stderr(one_line(&["HTTP 413"]));
-    assert!(received.load(Ordering::SeqCst) > LARGE);
+    (server, received)
 }
 
 fn answer_and_stop(mut client: impl Read + Write) {
