@@ -1,6 +1,5 @@
 //! A reply in a stream of events: each piece of text is printed as soon as it arrives.
 
-use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read};
 
 use serde::Deserialize;
@@ -45,6 +44,14 @@ struct Stream<'r> {
     /// The first content has come: from here on nothing is held back, and nothing retried.
     has_content: bool,
     is_complete: bool,
+    frame: Frame,
+}
+
+/// The data of a text delta around its text: most of a long stream is deltas that differ in that alone.
+#[derive(Default)]
+struct Frame {
+    before: Vec<u8>,
+    after: Vec<u8>,
 }
 
 impl From<sse::TooLong> for Error {
@@ -106,6 +113,7 @@ impl<'r> Stream<'r> {
             lines: Vec::new(),
             has_content: false,
             is_complete: false,
+            frame: Frame::default(),
         }
     }
 
@@ -165,7 +173,7 @@ impl<'r> Stream<'r> {
             return Err(self.reply.failure(ApiError::parse(data), what));
         }
         if kind == EventKind::ContentBlockDelta
-            && let Some(text) = text_of_delta(data)
+            && let Some(text) = self.frame.text_of(data)
         {
             self.has_content = true;
             return self.reply.take_text(&text.0, &mut self.text);
@@ -215,29 +223,45 @@ impl<'r> Stream<'r> {
     }
 }
 
-/// The text of a delta, read in one pass: most of a long stream is made of them. Nothing for what is no
-/// plain text delta, or is to be read with more care.
-fn text_of_delta(data: &[u8]) -> Option<JsonText<'_>> {
-    #[derive(Deserialize)]
-    struct Event<'a> {
-        #[serde(borrow)]
-        delta: Delta<'a>,
+impl Frame {
+    /// The text of a text delta in its plain form. Nothing for any other, which is read with more care.
+    fn text_of<'a>(&mut self, data: &'a [u8]) -> Option<JsonText<'a>> {
+        #[derive(Deserialize)]
+        struct Event<'a> {
+            #[serde(borrow)]
+            delta: Delta<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Delta<'a> {
+            #[serde(rename = "type")]
+            kind: &'a str,
+            #[serde(borrow)]
+            text: &'a RawValue,
+        }
+        if let Some(text) = self.text_within(data) {
+            return Some(text);
+        }
+        let Event { delta } = serde_json::from_str(str::from_utf8(data).ok()?).ok()?;
+        if delta.kind != "text_delta" {
+            return None;
+        }
+        let text = delta.text.get();
+        let (before, rest) = data.split_at(text.as_ptr().addr() - data.as_ptr().addr());
+        before.clone_into(&mut self.before);
+        rest[text.len()..].clone_into(&mut self.after);
+        serde_json::from_str(text).ok()
     }
-    #[derive(Deserialize)]
-    struct Delta<'a> {
-        #[serde(rename = "type")]
-        kind: &'a str,
-        #[serde(borrow)]
-        text: JsonText<'a>,
+
+    /// The text of data that differs from the last in nothing else.
+    fn text_within<'a>(&self, data: &'a [u8]) -> Option<JsonText<'a>> {
+        // Before the first, there is nothing to differ from.
+        self.before.first()?;
+        let text = data.strip_prefix(&*self.before)?.strip_suffix(&*self.after)?;
+        // serde_json takes control characters in it, which JSON does not.
+        let has_control = text.iter().fold(false, |found, byte| found | (*byte < b' '));
+        let text = str::from_utf8(text).ok().filter(|_| !has_control)?;
+        serde_json::from_str(text).ok()
     }
-    let Event { delta } = serde_json::from_str(std::str::from_utf8(data).ok()?).ok()?;
-    // serde_json checks every string but this one, in which control characters must be escaped.
-    let checked = match &delta.text.0 {
-        Cow::Borrowed(text) => text,
-        Cow::Owned(_) => data,
-    };
-    let has_control = checked.iter().fold(false, |found, byte| found | (*byte < b' '));
-    (delta.kind == "text_delta" && !has_control).then_some(delta.text)
 }
 
 /// What an event means, if its data is worth reading.
@@ -385,6 +409,52 @@ mod tests {
                 (b"a".into(), true, None),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn a_delta_means_the_same_after_one_like_it() {
+        let printed = |data: &[&[u8]]| {
+            let event =
+                |data: &&[u8]| [b"event: content_block_delta\ndata: ", *data, b"\n\n"].concat();
+            stream(&[&data.iter().map(event).collect::<Vec<_>>().concat()], OutputFormat::Text)
+        };
+        let frames = [
+            [r#"{"delta":{"type":"text_delta","text":"#, "}}"],
+            [r#"{"delta":{"text":"#, r#","type":"text_delta"}, "p": "abc"}"#],
+            [r#"{"delta":{"type":"new_delta","text":"#, "}}"],
+            ["", ""],
+        ];
+        for [before, after] in frames {
+            for text in [
+                &b"\"b\""[..],
+                b" \"b\" ",
+                b"\"\"",
+                br#""\n\"\ud83e""#,
+                b"\"b\xff\"",
+                b"\"b\tc\"",
+                br#""b\""#,
+                b"\"b",
+                b"b",
+                b"7",
+                b"null",
+                b"\"b\" \"c\"",
+                br#""b","text":"c""#,
+                br#""b","type":"x""#,
+                br#""b"},"delta":{"type":"text_delta","text":"c""#,
+                br#""b"},"delta":{"type":"x""#,
+            ] {
+                let data = |text| [before.as_bytes(), text, after.as_bytes()].concat();
+                let (first, second) = (data(b"\"a\""), data(text));
+                let (mut expected, _, _) = printed(&[&first]);
+                let (alone, _, error) = printed(&[&second]);
+                expected.extend(alone);
+                let shown = String::from_utf8_lossy(&second);
+                assert_eq!(printed(&[&first, &second]), (expected, false, error), "{shown}");
+            }
+        }
+        for data in [r#""b""#, r#"{"delta":{"type":"new_delta","text":"b"}}"#] {
+            assert_eq!(printed(&[data.as_bytes()]), (vec![], false, None));
         }
     }
 
