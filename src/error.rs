@@ -115,10 +115,7 @@ pub fn exit_status(error: &anyhow::Error) -> ExitStatus {
 /// The system's words for an error, without the number that Rust adds.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.into(),
-        None => text,
-    }
+    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).into()
 }
 
 /// The API token, and what else may be one.

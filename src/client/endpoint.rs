@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use super::proxy::{self, Proxy};
 use super::token::{MAX_TOKEN_BYTES, Token};
 use crate::cli::args::{self, Args};
 use crate::utf8::argument;
+use crate::wait::read_to_end;
 
 const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 pub const USER_AGENT: &str = concat!("haiku/", env!("CARGO_PKG_VERSION"));
@@ -186,11 +186,9 @@ pub fn hide_token(arguments: &[OsString], variables: Variables) {
     });
     for path in by_option.chain(variables(TOKEN_FILE)).map(PathBuf::from) {
         if path.is_file()
-            && let Ok(file) = File::open(path)
+            && let Ok(text) = File::open(path).and_then(|file| read_to_end(&file, MAX_TOKEN_BYTES))
         {
-            let mut text = String::new();
-            let _ = file.take(MAX_TOKEN_BYTES as u64).read_to_string(&mut text);
-            let _ = Token::new(&text, TOKEN_FILE);
+            let _ = Token::new(&String::from_utf8_lossy(&text), TOKEN_FILE);
         }
     }
     let _ = Token::new(&variables(TOKEN).unwrap_or_default().to_string_lossy(), TOKEN);

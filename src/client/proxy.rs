@@ -8,15 +8,8 @@ use anyhow::anyhow;
 use ipnet::IpNet;
 use ureq::http::Uri;
 
-/// The schemes that curl knows, and the default port of each.
-const SCHEMES: [(&str, u16); 6] = [
-    ("http", 1080),
-    ("https", 443),
-    ("socks4", 1080),
-    ("socks4a", 1080),
-    ("socks5", 1080),
-    ("socks5h", 1080),
-];
+/// The schemes that curl knows.
+const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
 pub struct Proxy {
     /// The whole address. It may hold a password, and is never shown.
@@ -69,8 +62,8 @@ pub fn choose(
 /// Parses an address whose scheme and port may be missing.
 fn parse(address: &str) -> Option<Proxy> {
     let (scheme, rest) = address.split_once("://").unwrap_or(("http", address));
-    let scheme = scheme.to_ascii_lowercase();
-    let (scheme, port) = SCHEMES.iter().find(|(known, _)| *known == scheme)?;
+    let scheme = SCHEMES.iter().find(|known| known.eq_ignore_ascii_case(scheme))?;
+    let port = if *scheme == "https" { 443 } else { 1080 };
     // With a slash in the password, a part of it would pass for host and port.
     if rest.split_once(['/', '?', '#']).is_some_and(|(_, after)| after.contains('@')) {
         return None;
