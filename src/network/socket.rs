@@ -198,11 +198,14 @@ impl Transport for TcpTransport {
     /// An answer that comes before the whole request has been sent is read when nothing could be sent for
     /// a while, or half of the time is gone; before that, input may be mere session tickets of TLS.
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let has_stalled = !self.backlog.is_empty();
-        self.backlog.extend(&self.buffers.output()[..amount]);
-        if has_stalled {
+        let output = &self.buffers.output()[..amount];
+        if !self.backlog.is_empty() {
+            self.backlog.extend(output);
             return Ok(());
         }
+        // What the socket takes at once needs no copy, and an error is met again.
+        let sent = send(&self.stream, output, SendFlags::DONTWAIT).unwrap_or(0);
+        self.backlog.extend(&output[sent..]);
         let until = end_of(timeout);
         let left = until.saturating_duration_since(Instant::now());
         self.half_time.get_or_insert(until - left / 2);
