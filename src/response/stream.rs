@@ -2,24 +2,22 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::api_error::ApiError;
-use super::json::{lenient, lenient_properties, lenient_text, malformed, not_utf8, parse_json};
+use super::json::{lenient_properties, lenient_text, malformed, not_utf8, parse_json, properties};
 use super::message::{self, read_block, read_text};
 use super::reply::{Reading, Reply};
 use super::sse;
 use super::text::JsonText;
 use crate::error::{Error, Retry};
-use crate::output::{Output, OutputFormat};
+use crate::output::{MAX_REPLY_BYTES, Output, OutputFormat, too_large};
 
 /// The most bytes of events that are read at once.
 const READ_BYTES: usize = 64 * 1024;
 
 /// What an event means.
-#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum EventKind {
     MessageStart,
     ContentBlockStart,
@@ -28,8 +26,6 @@ enum EventKind {
     MessageStop,
     Error,
     /// Nothing, but its data is JSON.
-    #[default]
-    #[serde(other)]
     Other,
 }
 
@@ -75,33 +71,36 @@ pub fn read(
         output.hold();
     }
     let mut events = BufReader::with_capacity(READ_BYTES, body);
+    let first = fill(&mut events)?;
+    let first = first.strip_prefix("\u{feff}".as_bytes()).unwrap_or(first);
     // No line of a stream begins so: it is one JSON body, whatever its Content-Type says.
-    if events.fill_buf().is_ok_and(|piece| piece.trim_ascii_start().starts_with(b"{")) {
+    if first.trim_ascii_start().starts_with(b"{") {
         return message::read(events, reading, output, reply);
     }
     let mut stream = Stream::new(reading.format, reply);
     let mut parser = sse::Parser::default();
-    let result = loop {
-        match stream.take_piece(&mut parser, &mut events) {
-            Ok(()) => stream.print(output)?,
-            Err(error) => break Err(error),
-        }
-        if stream.is_complete {
-            break Ok(());
+    let taken = loop {
+        let taken = stream.take_piece(&mut parser, &mut events);
+        stream.print(output)?;
+        if taken.is_err() || stream.is_complete {
+            break taken;
         }
     };
-    match result {
-        Ok(()) if stream.prints_text => output.end_line(),
-        Ok(()) => Ok(()),
-        Err(error) => {
-            stream.print(output)?;
-            output.break_off();
-            if output.has_output() {
-                return Err(error.retry(Retry::Never));
-            }
-            Err(error)
+    if let Err(error) = taken {
+        output.break_off();
+        return Err(if output.has_output() { error.retry(Retry::Never) } else { error });
+    }
+    if stream.prints_text { output.end_line() } else { Ok(()) }
+}
+
+/// What has come, waiting if that is nothing; empty at the end.
+fn fill(events: &mut BufReader<impl Read>) -> Result<&[u8], Error> {
+    while let Err(error) = events.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(Error::temporary(error.to_string()));
         }
     }
+    Ok(events.buffer())
 }
 
 impl<'r> Stream<'r> {
@@ -121,35 +120,35 @@ impl<'r> Stream<'r> {
     fn take_piece(
         &mut self,
         parser: &mut sse::Parser,
-        events: &mut impl BufRead,
+        events: &mut BufReader<impl Read>,
     ) -> Result<(), Error> {
-        let piece = match events.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            piece => piece.map_err(|error| Error::temporary(error.to_string()))?,
+        let lost = match fill(events) {
+            Ok([]) => malformed("truncated reply: the stream ended before message_stop"),
+            Ok(piece) => {
+                let length = piece.len();
+                parser.feed(piece, |event| self.take_event(event))?;
+                events.consume(length);
+                return Ok(());
+            }
+            Err(error) => error,
         };
-        if piece.is_empty() {
-            // The last event counts without the blank line that ends it, if it says why.
-            parser.feed(b"\n\n", |event| match kind_of(event) {
-                Ok(Some(EventKind::Error)) => self.take_event(event),
-                _ => Ok(()),
-            })?;
-            return Err(malformed("truncated reply: the stream ended before message_stop"));
-        }
-        let length = piece.len();
-        parser.feed(piece, |event| self.take_event(event))?;
-        events.consume(length);
-        Ok(())
+        // The last event counts without the blank line that ends it, if it says why.
+        parser.feed(b"\n\n", |event| match kind_of(event) {
+            Ok(Some(EventKind::Error)) => self.take_event(event),
+            _ => Ok(()),
+        })?;
+        Err(lost)
     }
 
     /// Prints what is due. JSON Lines wait for the first content, so that a stream which fails
     /// before it leaves nothing behind and can be retried.
     fn print(&mut self, output: &mut Output) -> Result<(), Error> {
         let due = if self.prints_text { &mut self.text } else { &mut self.lines };
-        if self.prints_text || self.has_content || due.len() > READ_BYTES {
+        if self.prints_text || self.has_content {
             output.write(due)?;
             due.clear();
         }
-        Ok(())
+        if due.len() > MAX_REPLY_BYTES { Err(too_large()) } else { Ok(()) }
     }
 
     fn take_event(&mut self, event: sse::Event<'_>) -> Result<(), Error> {
@@ -223,29 +222,32 @@ impl<'r> Stream<'r> {
     }
 }
 
+impl EventKind {
+    fn named(name: &[u8]) -> Option<EventKind> {
+        Some(match name {
+            b"message_start" => EventKind::MessageStart,
+            b"content_block_start" => EventKind::ContentBlockStart,
+            b"content_block_delta" => EventKind::ContentBlockDelta,
+            b"message_delta" => EventKind::MessageDelta,
+            b"message_stop" => EventKind::MessageStop,
+            b"error" => EventKind::Error,
+            _ => return None,
+        })
+    }
+}
+
 impl Frame {
     /// The text of a text delta in its plain form. Nothing for any other, which is read with more care.
     fn text_of<'a>(&mut self, data: &'a [u8]) -> Option<JsonText<'a>> {
-        #[derive(Deserialize)]
-        struct Event<'a> {
-            #[serde(borrow)]
-            delta: Delta<'a>,
+        // serde_json takes them in names and texts, which JSON does not.
+        let has_control = data.iter().fold(false, |found, byte| found | (*byte < b' '));
+        let text = self.text_within(data).filter(|_| !has_control);
+        if has_control || text.is_some() {
+            return text;
         }
-        #[derive(Deserialize)]
-        struct Delta<'a> {
-            #[serde(rename = "type")]
-            kind: &'a str,
-            #[serde(borrow)]
-            text: &'a RawValue,
-        }
-        if let Some(text) = self.text_within(data) {
-            return Some(text);
-        }
-        let Event { delta } = serde_json::from_str(str::from_utf8(data).ok()?).ok()?;
-        if delta.kind != "text_delta" {
-            return None;
-        }
-        let text = delta.text.get();
+        let [delta] = properties(str::from_utf8(data).ok()?, ["delta"]).ok()?;
+        let [kind, text] = properties(delta?.get(), ["type", "text"]).ok()?;
+        let text = text.filter(|_| kind.is_some_and(|kind| kind.get() == r#""text_delta""#))?.get();
         let (before, rest) = data.split_at(text.as_ptr().addr() - data.as_ptr().addr());
         before.clone_into(&mut self.before);
         rest[text.len()..].clone_into(&mut self.after);
@@ -257,10 +259,7 @@ impl Frame {
         // Before the first, there is nothing to differ from.
         self.before.first()?;
         let text = data.strip_prefix(&*self.before)?.strip_suffix(&*self.after)?;
-        // serde_json takes control characters in it, which JSON does not.
-        let has_control = text.iter().fold(false, |found, byte| found | (*byte < b' '));
-        let text = str::from_utf8(text).ok().filter(|_| !has_control)?;
-        serde_json::from_str(text).ok()
+        serde_json::from_str(str::from_utf8(text).ok()?).ok()
     }
 }
 
@@ -269,13 +268,10 @@ impl Frame {
 /// # Errors
 /// Data that is not JSON, in an event without a name.
 fn kind_of(event: sse::Event<'_>) -> Result<Option<EventKind>, Error> {
+    if let Some(kind) = EventKind::named(event.name) {
+        return Ok(Some(kind));
+    }
     Ok(Some(match event.name {
-        b"message_start" => EventKind::MessageStart,
-        b"content_block_start" => EventKind::ContentBlockStart,
-        b"content_block_delta" => EventKind::ContentBlockDelta,
-        b"message_delta" => EventKind::MessageDelta,
-        b"message_stop" => EventKind::MessageStop,
-        b"error" => EventKind::Error,
         name if name.starts_with(b"message_") || name.starts_with(b"content_block_") => {
             EventKind::Other
         }
@@ -302,7 +298,8 @@ fn kind_of(event: sse::Event<'_>) -> Result<Option<EventKind>, Error> {
 /// The type that an event's data gives.
 fn type_of(value: &RawValue) -> EventKind {
     let [kind] = lenient_properties(Some(value), ["type"]);
-    lenient(kind).unwrap_or_default()
+    let kind = lenient_text(kind).and_then(|kind| EventKind::named(kind.as_bytes()));
+    kind.unwrap_or(EventKind::Other)
 }
 
 /// Whether an event of no known type reports an error. A ping reports nothing.
@@ -379,6 +376,10 @@ mod tests {
             ("event: ping\ndata: {\"type\":\"content_block_delta\"}\n\n", false),
             ("event: news\ndata: x\n\n", false),
             ("data: {\"type\":7}\n\n", false),
+            (
+                "data: {\"type\":{\"content_block_delta\":null},\"delta\":{\"type\":\"text_delta\",\"text\":7}}\n\n",
+                false,
+            ),
             ("data: 7\n\n", false),
             (
                 "event: content_block_delta\ndata: {\"delta\":{\"type\":\"x\",\"text\":7}}\n\n",
@@ -453,8 +454,13 @@ mod tests {
                 assert_eq!(printed(&[&first, &second]), (expected, false, error), "{shown}");
             }
         }
-        for data in [r#""b""#, r#"{"delta":{"type":"new_delta","text":"b"}}"#] {
-            assert_eq!(printed(&[data.as_bytes()]), (vec![], false, None));
+        for data in [
+            r#""b""#,
+            r#"{"delta":{"type":"new_delta","text":"b"}}"#,
+            r#"{"delta":["text_delta","b"]}"#,
+            r#"[{"type":"text_delta","text":"b"}]"#,
+        ] {
+            assert_eq!(printed(&[data.as_bytes()]), (vec![], false, None), "{data}");
         }
     }
 

@@ -257,6 +257,13 @@ fn gzip_bodies_are_decompressed() {
         .code(4)
         .stdout("")
         .stderr("haiku: malformed reply: corrupt gzip stream does not have a matching checksum\n");
+    for media_type in ["application/json", "text/event-stream"] {
+        let headers = [("content-type", media_type), ("content-encoding", "gzip")];
+        ask(&Server::sending(http(200, &headers, &reply)), &["hi"])
+            .code(4)
+            .stdout("")
+            .stderr("haiku: malformed reply: invalid gzip header\n");
+    }
     let error = gzip(r#"{"errors":[{"code":10000,"message":"Authentication error"}]}"#);
     ask(&serve(401, &error), &["hi"]).code(3).stderr(one_line(&["Authentication error"]));
 }

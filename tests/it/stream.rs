@@ -9,9 +9,12 @@ use predicates::str::{contains, starts_with};
 use serde_json::json;
 
 use crate::support::mock_server::{
-    Server, Step, chunk, delta, event, event_stream_head, events, http, raw_http, unfinished_stream,
+    Server, Step, chunk, delta, event, event_stream_head, events, http, message, raw_http,
+    unfinished_stream,
 };
 use crate::support::{MALFORMED, TRUNCATED, ask, check, one_line, process, stdout};
+
+const STREAM: (&str, &str) = ("content-type", "text/event-stream");
 
 /// The events of a reply `half` up to its text.
 fn half() -> Vec<String> {
@@ -36,10 +39,13 @@ fn the_content_type_decides_whether_it_is_a_stream() {
     let all = events(&["a", "b"], "end_turn");
     let upper_case = [("content-type", "Text/Event-Stream;charset=UTF-8")];
     let upper_case = raw_http(200, &upper_case, all.concat());
+    // What is plainly no stream is read as what it is.
+    let json = format!("\u{feff} {}", message("ab", "end_turn"));
     for (server, option) in [
         (Server::events(&all), "--no-stream"),
         (Server::message("ab", "end_turn"), "--stream"),
         (Server::sending(upper_case), "-n"),
+        (Server::sending(http(200, &[STREAM], json)), "--stream"),
     ] {
         ask(&server, &[option, "hi"]).success().stdout("ab\n");
     }
@@ -158,6 +164,22 @@ fn an_error_event_in_any_shape_is_reported() {
 }
 
 #[test]
+fn the_last_event_says_why_however_the_stream_ends() {
+    let error = json!({"type": "error", "error": {"type": "authentication_error", "message": "Who are you"}});
+    let body = half()[..3].concat() + event(&error).trim_end() + "\n";
+    for response in [
+        raw_http(200, &[STREAM], &body),
+        raw_http(200, &[STREAM, ("content-length", "9999")], &body),
+        [event_stream_head(), chunk(&body)].concat(),
+    ] {
+        ask(&Server::sending(response), &["--stream", "hi"])
+            .code(3)
+            .stdout("")
+            .stderr(one_line(&["Who are you"]));
+    }
+}
+
+#[test]
 fn a_malformed_event_of_the_reply_is_an_error() {
     for malformed in [
         &b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_del\n\n"[..],
@@ -190,13 +212,16 @@ fn json_prints_nothing_when_the_call_fails_before_the_first_text() {
         .code(4)
         .stdout("")
         .stderr(one_line(&["Broke down"]));
+    // However much comes before it.
+    all[2] = format!("event: ping\ndata: \"{}\"\n\n", "x".repeat(100_000));
+    let server = Server::events(&all);
+    ask(&server, &["--json", "--stream", "hi"]).code(4).stdout("");
 }
 
 #[test]
 fn the_http_status_decides_also_for_a_stream() {
     let error = json!({"type": "error", "error": {"type": "authentication_error", "message": "Who are you"}});
-    let headers = [("content-type", "text/event-stream")];
-    let server = Server::sending(http(401, &headers, event(&error)));
+    let server = Server::sending(http(401, &[STREAM], event(&error)));
     ask(&server, &["--stream", "hi"]).code(3).stderr(one_line(&["HTTP 401", "Who are you"]));
 }
 
