@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
@@ -18,7 +18,7 @@ pub const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// as none. All others may hold anything, and have any name: half a surrogate pair is none to a parser.
 ///
 /// # Errors
-/// What is no object. Control characters in names are not found.
+/// What is no object. Its syntax is not checked in full.
 pub fn properties<'a, const N: usize>(
     json: &'a str,
     names: [&str; N],
@@ -33,18 +33,15 @@ pub fn properties<'a, const N: usize>(
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut values = [None; N];
-            while let Some(JsonText(found)) = map.next_key()? {
-                match self.0.iter().position(|name| name.as_bytes() == &*found) {
-                    Some(at) => values[at] = map.next_value::<Option<&RawValue>>()?,
-                    None => _ = map.next_value::<IgnoredAny>()?,
+            while let Some((JsonText(found), value)) = map.next_entry::<_, &RawValue>()? {
+                if let Some(at) = self.0.iter().position(|name| name.as_bytes() == &*found) {
+                    values[at] = Some(value).filter(|value| value.get() != "null");
                 }
             }
             Ok(values)
         }
     }
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    let values = deserializer.deserialize_map(Names(names))?;
-    deserializer.end().map(|()| values)
+    serde_json::Deserializer::from_str(json).deserialize_map(Names(names))
 }
 
 /// The same of what may be no object, or not be there at all.

@@ -2,10 +2,11 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use memchr::memmem;
 use serde_json::value::RawValue;
 
 use super::api_error::ApiError;
-use super::json::{lenient_properties, lenient_text, malformed, not_utf8, parse_json, properties};
+use super::json::{lenient_properties, lenient_text, malformed, not_utf8, parse_json};
 use super::message::{self, read_block, read_text};
 use super::reply::{Reading, Reply};
 use super::sse;
@@ -43,10 +44,12 @@ struct Stream<'r> {
     frame: Frame,
 }
 
-/// The data of a text delta around its text: most of a long stream is deltas that differ in that alone.
+/// The data of a text delta around its text and around the gateway's padding, a property `p`. Most of
+/// a long stream is deltas that differ in those two alone.
 #[derive(Default)]
 struct Frame {
     before: Vec<u8>,
+    between: Vec<u8>,
     after: Vec<u8>,
 }
 
@@ -172,7 +175,7 @@ impl<'r> Stream<'r> {
             return Err(self.reply.failure(ApiError::parse(data), what));
         }
         if kind == EventKind::ContentBlockDelta
-            && let Some(text) = self.frame.text_of(data)
+            && let Some(text) = self.frame.text_in(data)
         {
             self.has_content = true;
             return self.reply.take_text(&text.0, &mut self.text);
@@ -196,6 +199,7 @@ impl<'r> Stream<'r> {
                 let [kind, text] = lenient_properties(delta, ["type", "text"]);
                 if lenient_text(kind).as_deref() == Some("text_delta") {
                     read_text(text, self.reply, &mut self.text)?;
+                    self.frame = text.map_or_else(Frame::default, |text| Frame::around(text, data));
                 }
                 return Ok(());
             }
@@ -237,28 +241,28 @@ impl EventKind {
 }
 
 impl Frame {
-    /// The text of a text delta in its plain form. Nothing for any other, which is read with more care.
-    fn text_of<'a>(&mut self, data: &'a [u8]) -> Option<JsonText<'a>> {
-        // serde_json takes them in names and texts, which JSON does not.
-        let has_control = data.iter().fold(false, |found, byte| found | (*byte < b' '));
-        let text = self.text_within(data).filter(|_| !has_control);
-        if has_control || text.is_some() {
-            return text;
-        }
-        let [delta] = properties(str::from_utf8(data).ok()?, ["delta"]).ok()?;
-        let [kind, text] = properties(delta?.get(), ["type", "text"]).ok()?;
-        let text = text.filter(|_| kind.is_some_and(|kind| kind.get() == r#""text_delta""#))?.get();
+    /// What stands around `text`, a string in `data`.
+    fn around(text: &RawValue, data: &[u8]) -> Frame {
+        const PADDING: &[u8] = br#","p":""#;
+        let text = text.get();
         let (before, rest) = data.split_at(text.as_ptr().addr() - data.as_ptr().addr());
-        before.clone_into(&mut self.before);
-        rest[text.len()..].clone_into(&mut self.after);
-        serde_json::from_str(text).ok()
+        let rest = rest[text.len()..].trim_ascii_end();
+        let padding = memmem::find(rest, PADDING).map_or(rest.len(), |at| at + PADDING.len());
+        let (between, rest) = rest.split_at(padding);
+        let end = rest.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        Frame { before: before.into(), between: between.into(), after: rest[end..].into() }
     }
 
-    /// The text of data that differs from the last in nothing else.
-    fn text_within<'a>(&self, data: &'a [u8]) -> Option<JsonText<'a>> {
-        // Before the first, there is nothing to differ from.
-        self.before.first()?;
-        let text = data.strip_prefix(&*self.before)?.strip_suffix(&*self.after)?;
+    /// The text of data that differs in text and padding alone.
+    fn text_in<'a>(&self, data: &'a [u8]) -> Option<JsonText<'a>> {
+        // Before the first, there is nothing to differ from. And serde_json takes control characters in
+        // text, which JSON does not.
+        if self.before.is_empty() || data.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+            return None;
+        }
+        let rest = data.strip_prefix(&*self.before)?.trim_ascii_end().strip_suffix(&*self.after)?;
+        let padding = rest.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let text = rest[..rest.len() - padding].strip_suffix(&*self.between)?;
         serde_json::from_str(str::from_utf8(text).ok()?).ok()
     }
 }
@@ -423,6 +427,8 @@ mod tests {
         let frames = [
             [r#"{"delta":{"type":"text_delta","text":"#, "}}"],
             [r#"{"delta":{"text":"#, r#","type":"text_delta"}, "p": "abc"}"#],
+            [r#"{"delta":{"type":"text_delta","text":"#, r#"},"p":"abc","q":1}"#],
+            [r#"{"delta":{"type":"text_delta","text":"#, r#","p":"abc"}}"#],
             [r#"{"delta":{"type":"new_delta","text":"#, "}}"],
             ["", ""],
         ];
@@ -445,13 +451,17 @@ mod tests {
                 br#""b"},"delta":{"type":"text_delta","text":"c""#,
                 br#""b"},"delta":{"type":"x""#,
             ] {
-                let data = |text| [before.as_bytes(), text, after.as_bytes()].concat();
-                let (first, second) = (data(b"\"a\""), data(text));
-                let (mut expected, _, _) = printed(&[&first]);
-                let (alone, _, error) = printed(&[&second]);
-                expected.extend(alone);
-                let shown = String::from_utf8_lossy(&second);
-                assert_eq!(printed(&[&first, &second]), (expected, false, error), "{shown}");
+                for padding in ["abc", "", "z9", "-", r"\n", r"\u0041", r#"a","delta":7,"r":""#] {
+                    let data =
+                        |text, after: &str| [before.as_bytes(), text, after.as_bytes()].concat();
+                    let first = data(b"\"a\"", after);
+                    let second = data(text, &after.replace("abc", padding));
+                    let (mut expected, _, _) = printed(&[&first]);
+                    let (alone, _, error) = printed(&[&second]);
+                    expected.extend(alone);
+                    let shown = String::from_utf8_lossy(&second);
+                    assert_eq!(printed(&[&first, &second]), (expected, false, error), "{shown}");
+                }
             }
         }
         for data in [

@@ -175,7 +175,10 @@ fn reply(request: &Request, memory: &mut Memory, is_made: &dyn Fn(Mistake) -> bo
         header("x-echo", &format!("{ACCOUNT} {TOKEN}"));
     }
     if is_stream {
-        let unpadded = |event: &String| event.replace(r#","p":"abcdefghijklmn""#, "");
+        let unpadded = |event: &String| match event.split_once(r#","p":""#) {
+            Some((before, rest)) => before.to_owned() + rest.split_once('"').unwrap().1,
+            None => event.clone(),
+        };
         answer.stream = Some(events(&[&text], stop_reason).iter().map(unpadded).collect());
     }
     answer

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -300,13 +300,15 @@ pub fn events(pieces: &[&str], stop_reason: &str) -> Vec<String> {
     all.map(|data| event(&data)).collect()
 }
 
-/// The data of one text delta, padded as the gateway pads it.
+/// The data of one text delta, padded as the gateway pads it: each differently.
 pub fn delta(text: &str) -> Value {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let length = COUNT.fetch_add(7, Ordering::Relaxed) % 26;
     json!({
         "type": "content_block_delta",
         "index": 0,
         "delta": {"type": "text_delta", "text": text},
-        "p": "abcdefghijklmn",
+        "p": "abcdefghijklmnopqrstuvwxyz"[..length],
     })
 }
 
