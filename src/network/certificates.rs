@@ -146,27 +146,16 @@ pub fn handshake_failed(error: &rustls::Error, host: &str) -> Error {
     Error::temporary(cannot_connect(&why)).retry(Retry::Backoff)
 }
 
-/// ECDSA on P-521 with one of three digests, which ring lacks: some companies' CAs use it.
+/// ECDSA on P-521, which ring lacks and some companies' CAs use: with which digest, by its name and as
+/// it is computed.
 #[derive(Debug)]
-struct EcdsaP521 {
-    signature: AlgorithmIdentifier,
-    digest: &'static digest::Algorithm,
-}
+struct EcdsaP521(AlgorithmIdentifier, &'static digest::Algorithm);
 
 /// With the schemes that announce them. TLS 1.2 takes any curve with any digest (RFC 8422, 5.1.1).
 static P521: [(SignatureScheme, EcdsaP521); 3] = [
-    (
-        SignatureScheme::ECDSA_NISTP521_SHA512,
-        EcdsaP521 { signature: alg_id::ECDSA_SHA512, digest: &digest::SHA512 },
-    ),
-    (
-        SignatureScheme::ECDSA_NISTP384_SHA384,
-        EcdsaP521 { signature: alg_id::ECDSA_SHA384, digest: &digest::SHA384 },
-    ),
-    (
-        SignatureScheme::ECDSA_NISTP256_SHA256,
-        EcdsaP521 { signature: alg_id::ECDSA_SHA256, digest: &digest::SHA256 },
-    ),
+    (SignatureScheme::ECDSA_NISTP521_SHA512, EcdsaP521(alg_id::ECDSA_SHA512, &digest::SHA512)),
+    (SignatureScheme::ECDSA_NISTP384_SHA384, EcdsaP521(alg_id::ECDSA_SHA384, &digest::SHA384)),
+    (SignatureScheme::ECDSA_NISTP256_SHA256, EcdsaP521(alg_id::ECDSA_SHA256, &digest::SHA256)),
 ];
 
 impl SignatureVerificationAlgorithm for EcdsaP521 {
@@ -178,7 +167,7 @@ impl SignatureVerificationAlgorithm for EcdsaP521 {
     ) -> Result<(), InvalidSignature> {
         let key = VerifyingKey::from_sec1_bytes(public_key).map_err(|_| InvalidSignature)?;
         let signature = DerSignature::from_bytes(signature).map_err(|_| InvalidSignature)?;
-        let digest = digest::digest(self.digest, message);
+        let digest = digest::digest(self.1, message);
         key.verify_prehash(digest.as_ref(), &signature).map_err(|_| InvalidSignature)
     }
 
@@ -187,7 +176,7 @@ impl SignatureVerificationAlgorithm for EcdsaP521 {
     }
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.signature
+        self.0
     }
 }
 

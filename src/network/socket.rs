@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
+use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,6 +74,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
             backlog: VecDeque::new(),
             half_time: None,
             is_broken: false,
+            read_wait: Duration::ZERO,
         })))
     }
 }
@@ -153,6 +155,8 @@ pub struct TcpTransport {
     half_time: Option<Instant>,
     /// Nothing more can be sent.
     is_broken: bool,
+    /// The limit of a read that the socket has: to set it takes as long as to read.
+    read_wait: Duration,
 }
 
 impl TcpTransport {
@@ -221,7 +225,10 @@ impl Transport for TcpTransport {
         loop {
             self.send_backlog(Duration::ZERO, until)?;
             let left = until.saturating_duration_since(Instant::now());
-            self.stream.set_read_timeout(Some(left.clamp(MIN_READ_WAIT, MAX_READ_WAIT)))?;
+            let wait = left.clamp(MIN_READ_WAIT, MAX_READ_WAIT);
+            if wait != mem::replace(&mut self.read_wait, wait) {
+                self.stream.set_read_timeout(Some(wait))?;
+            }
             match self.stream.read(self.buffers.input_append_buf()) {
                 Ok(length) => {
                     self.buffers.input_appended(length);
