@@ -168,10 +168,10 @@ impl Bench {
             ),
         ];
         let work = "5 MB of text in 230,000 events";
-        cpu(work, 10, &self.stream("long"), &peers);
+        cpu(work, 20, &self.stream("long"), &peers);
         let peer = Peer::new("`curl -sN`", self.curl("segments", &["-sN"]), "0.90");
         let work = "2,000 events, one segment each, 0.5 ms apart";
-        cpu(work, 5, &self.stream("segments"), &[peer]);
+        cpu(work, 15, &self.stream("segments"), &[peer]);
         let latency = self.first_text() * 1e3;
         let work = "first text after it was sent, wall time";
         figure(work, &format!("{latency:.2} ms"), "1 ms");
@@ -184,7 +184,7 @@ impl Bench {
             Peer::new("`curl --data-binary`", self.curl_upload(), "1.4"),
             Peer::new("a C program that escapes and sends it", upload, "1.5"),
         ];
-        cpu("10 MB prompt", 10, &self.upload("10MB"), &peers);
+        cpu("10 MB prompt", 40, &self.upload("10MB"), &peers);
     }
 
     fn memory(&self) {
